@@ -1,0 +1,175 @@
+//! From verified claims to the answer: everything the model did not write is
+//! spliced in from the catalogue here.
+
+use domain::{AsOfRead, EvidenceItem, EvidenceKind, Label, LabelProbs, Section};
+
+use crate::{
+    draft::DraftClaim,
+    thesis::{
+        Controls, DISCLAIMER, Decision, Evidence, EvidenceDetail, Explain, HORIZONS_DAYS, Receipt,
+        Sections, Thesis, Verdict, VerdictKind, claim_id,
+    },
+};
+
+const MAX_POSITION_PCT_NAV: f64 = 5.0;
+const RISK_BUDGET_PCT_NAV: f64 = 0.5;
+const STOP_SIGMAS: f64 = 2.0;
+const WITHHELD: &str = "This claim is withheld: it did not stand up to its evidence.";
+
+/// What the model wrote for one read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Writing {
+    /// The claims in writing order, each with its verdict.
+    pub claims: Vec<(DraftClaim, VerdictKind)>,
+    /// The calibrated probabilities.
+    pub probs: LabelProbs,
+}
+
+/// Builds the answer. The same arguments give the same bytes.
+///
+/// # Panics
+/// Panics on a claim that cites nothing of `read`, which [`crate::verify`] refuses.
+#[must_use]
+pub fn assemble(read: &AsOfRead, writing: &Writing, receipt: Receipt) -> Thesis {
+    let mut sections = Sections {
+        market: Vec::new(),
+        fundamentals: Vec::new(),
+        sentiment: Vec::new(),
+        technicals: Vec::new(),
+        insider: Vec::new(),
+        risks: Vec::new(),
+        evidence: Vec::with_capacity(writing.claims.len()),
+    };
+    let mut verification = Vec::with_capacity(writing.claims.len());
+    let mut key_factors = Vec::new();
+    for (claim, verdict) in &writing.claims {
+        let item = read
+            .item(claim.evidence)
+            .expect("verified claims cite the catalogue");
+        let texts = match claim.section {
+            Section::Market => &mut sections.market,
+            Section::Fundamentals => &mut sections.fundamentals,
+            Section::Sentiment => &mut sections.sentiment,
+            Section::Technicals => &mut sections.technicals,
+            Section::Insider => &mut sections.insider,
+            Section::Risks => &mut sections.risks,
+        };
+        let id = claim_id(claim.section, texts.len());
+        if texts.is_empty() && !item.is_absence() {
+            key_factors.push(item.text());
+        }
+        let withheld = *verdict == VerdictKind::Withheld;
+        texts.push(if withheld {
+            WITHHELD.to_owned()
+        } else {
+            claim.text.clone()
+        });
+        sections.evidence.push(evidence(id.clone(), item));
+        verification.push(Verdict {
+            claim_id: id,
+            verdict: *verdict,
+        });
+    }
+    let label = writing.probs.argmax();
+    Thesis {
+        ticker: read.ticker().clone(),
+        company: read.company().to_owned(),
+        as_of: read.as_of(),
+        thesis: sections,
+        decision: Decision {
+            label,
+            probs: writing.probs,
+            conviction: writing.probs.conviction(),
+            horizons_days: HORIZONS_DAYS,
+        },
+        controls: controls(label, read.value("vol_60d")),
+        explain: Explain {
+            key_factors,
+            ablation_notes: vec!["No ablation was run for this request.".to_owned()],
+        },
+        verification,
+        receipt,
+        disclaimer: DISCLAIMER,
+    }
+}
+
+fn evidence(claim_id: String, item: &EvidenceItem) -> Evidence {
+    let detail = match &item.kind {
+        EvidenceKind::Text(snippet) => EvidenceDetail::Text {
+            quote: snippet.text.clone(),
+            file: snippet.file.clone(),
+            record_id: snippet.record_id.clone(),
+            column: snippet.column.clone(),
+            start: snippet.start,
+            end: snippet.end,
+        },
+        EvidenceKind::Numeric(feature) => EvidenceDetail::Numeric {
+            quote: None,
+            feature: feature.name.clone(),
+            statement: feature.statement(),
+            value: feature.value,
+            unit: feature.unit,
+            window_days: feature.window_days,
+        },
+    };
+    let provenance = item.provenance();
+    Evidence {
+        claim_id,
+        evidence_id: item.id,
+        detail,
+        source: provenance.source.clone(),
+        url: provenance.url.clone(),
+        event_time: provenance.event_time,
+        time: provenance.known_at,
+    }
+}
+
+fn controls(label: Label, vol_60d: Option<f64>) -> Controls {
+    // A flat series has no volatility to size by.
+    let Some(vol) = vol_60d.filter(|vol| *vol > 0.0) else {
+        return Controls {
+            max_position_pct_nav: 0.0,
+            stop_max_dd: None,
+        };
+    };
+    let sigma_21d = vol * (21.0f64 / 252.0).sqrt();
+    let sized = (RISK_BUDGET_PCT_NAV / sigma_21d).min(MAX_POSITION_PCT_NAV);
+    let round = |x: f64, unit: f64| (x / unit).round() * unit;
+    Controls {
+        max_position_pct_nav: if label == Label::Hold {
+            0.0
+        } else {
+            round(sized * 100.0, 1.0) / 100.0
+        },
+        stop_max_dd: Some(round((STOP_SIGMAS * sigma_21d).min(1.0) * 1e4, 1.0) / 1e4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// vol 24 %: a 21-day standard deviation of 6.93 %, so 5 % is the cap's side
+    /// of 0.5 / 0.0693 = 7.2, and the stop is at 13.86 %.
+    #[test]
+    fn controls_follow_their_formula() {
+        let calm = controls(Label::Buy, Some(0.24));
+        assert_eq!(
+            calm,
+            Controls {
+                max_position_pct_nav: 5.0,
+                stop_max_dd: Some(0.1386)
+            }
+        );
+        let wild = controls(Label::SSell, Some(0.80));
+        assert_eq!(
+            wild,
+            Controls {
+                max_position_pct_nav: 2.17,
+                stop_max_dd: Some(0.4619)
+            }
+        );
+        assert_eq!(controls(Label::Hold, Some(0.24)).max_position_pct_nav, 0.0);
+        assert_eq!(controls(Label::Buy, None).stop_max_dd, None);
+    }
+}

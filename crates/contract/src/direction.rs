@@ -1,0 +1,177 @@
+//! Words that assert a direction, and which directions an item supports.
+
+use std::collections::BTreeSet;
+
+use domain::{EvidenceItem, EvidenceKind};
+
+/// A direction a sentence can assert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// Rising, above, positive.
+    Up,
+    /// Falling, below, negative.
+    Down,
+}
+
+impl Direction {
+    /// Both directions.
+    pub const ALL: [Self; 2] = [Self::Up, Self::Down];
+
+    /// Returns the words that assert the direction, in lower case.
+    #[must_use]
+    pub const fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Up => &[
+                "above",
+                "advance",
+                "advanced",
+                "advances",
+                "bullish",
+                "climb",
+                "climbed",
+                "climbing",
+                "climbs",
+                "exceed",
+                "exceeded",
+                "exceeds",
+                "gain",
+                "gained",
+                "gaining",
+                "gains",
+                "grew",
+                "grow",
+                "growing",
+                "grows",
+                "growth",
+                "high",
+                "higher",
+                "improve",
+                "improved",
+                "improvement",
+                "improving",
+                "increase",
+                "increased",
+                "increases",
+                "increasing",
+                "jump",
+                "jumped",
+                "jumps",
+                "outperform",
+                "outperformed",
+                "outperforming",
+                "positive",
+                "rally",
+                "rallied",
+                "rebound",
+                "rebounded",
+                "rise",
+                "risen",
+                "rises",
+                "rising",
+                "rose",
+                "soar",
+                "soared",
+                "surge",
+                "surged",
+                "uptrend",
+                "upward",
+                "up",
+            ],
+            Self::Down => &[
+                "bearish",
+                "below",
+                "cut",
+                "cuts",
+                "decline",
+                "declined",
+                "declines",
+                "declining",
+                "decrease",
+                "decreased",
+                "decreases",
+                "decreasing",
+                "dip",
+                "dipped",
+                "down",
+                "downtrend",
+                "downward",
+                "drop",
+                "dropped",
+                "dropping",
+                "drops",
+                "fall",
+                "fallen",
+                "falling",
+                "falls",
+                "fell",
+                "lose",
+                "losing",
+                "loss",
+                "losses",
+                "lost",
+                "low",
+                "lower",
+                "lowers",
+                "negative",
+                "plunge",
+                "plunged",
+                "reduce",
+                "reduced",
+                "reduces",
+                "shrank",
+                "shrink",
+                "slide",
+                "slid",
+                "slump",
+                "slumped",
+                "tumble",
+                "tumbled",
+                "underperform",
+                "underperformed",
+                "underperforming",
+                "weaken",
+                "weakened",
+                "worse",
+                "worsened",
+            ],
+        }
+    }
+}
+
+/// Returns the directions `text` asserts. Negation is not understood, which
+/// errs on the side of refuting a claim.
+pub(crate) fn directions(text: &str) -> BTreeSet<Direction> {
+    let lower = text.to_ascii_lowercase();
+    let words: BTreeSet<&str> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
+    let asserts = |d: &Direction| d.words().iter().any(|word| words.contains(word));
+    Direction::ALL.into_iter().filter(asserts).collect()
+}
+
+/// Returns the directions that `item` supports: the sign of a signed number,
+/// nothing for a level or a count, and for a text what it says itself.
+pub(crate) fn supported(item: &EvidenceItem) -> BTreeSet<Direction> {
+    match &item.kind {
+        EvidenceKind::Text(snippet) => directions(&snippet.text),
+        EvidenceKind::Numeric(feature) if feature.unit.is_signed() => {
+            // The sign of what is shown: a change that renders as 0.0% has none.
+            let rendered = feature.rendered();
+            let up = rendered.starts_with('+').then_some(Direction::Up);
+            let down = rendered.starts_with('-').then_some(Direction::Down);
+            up.into_iter().chain(down).collect()
+        }
+        EvidenceKind::Numeric(_) => BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_whole_words_only() {
+        assert!(directions("an update on supply").is_empty());
+        assert_eq!(directions("Apple Lowers output"), [Direction::Down].into());
+        assert_eq!(directions("rose, then fell below"), Direction::ALL.into());
+        assert_eq!(directions("higher-margin"), [Direction::Up].into());
+    }
+}

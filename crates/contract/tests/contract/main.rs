@@ -1,0 +1,7 @@
+//! Integration tests of the contract, without a model: grammars run over a
+//! byte-level tokenizer, so every path the decoder could take is reachable.
+
+mod answer;
+mod decoding;
+mod sample;
+mod texts;
