@@ -4,6 +4,20 @@ use std::collections::BTreeSet;
 
 use domain::{EvidenceItem, EvidenceKind};
 
+const UP: &str = "\
+    above advance advanced advances bullish climb climbed climbing climbs exceed exceeded \
+    exceeds gain gained gaining gains grew grow growing grows growth high higher improve \
+    improved improvement improving increase increased increases increasing jump jumped jumps \
+    outperform outperformed outperforming positive rally rallied rebound rebounded rise \
+    risen rises rising rose soar soared surge surged uptrend upward up";
+
+const DOWN: &str = "\
+    bearish below cut cuts decline declined declines declining decrease decreased decreases \
+    decreasing dip dipped down downtrend downward drop dropped dropping drops fall fallen \
+    falling falls fell lose losing loss losses lost low lower lowers negative plunge plunged \
+    reduce reduced reduces shrank shrink slide slid slump slumped tumble tumbled \
+    underperform underperformed underperforming weaken weakened worse worsened";
+
 /// A direction a sentence can assert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
@@ -18,123 +32,12 @@ impl Direction {
     pub const ALL: [Self; 2] = [Self::Up, Self::Down];
 
     /// Returns the words that assert the direction, in lower case.
-    #[must_use]
-    pub const fn words(self) -> &'static [&'static str] {
-        match self {
-            Self::Up => &[
-                "above",
-                "advance",
-                "advanced",
-                "advances",
-                "bullish",
-                "climb",
-                "climbed",
-                "climbing",
-                "climbs",
-                "exceed",
-                "exceeded",
-                "exceeds",
-                "gain",
-                "gained",
-                "gaining",
-                "gains",
-                "grew",
-                "grow",
-                "growing",
-                "grows",
-                "growth",
-                "high",
-                "higher",
-                "improve",
-                "improved",
-                "improvement",
-                "improving",
-                "increase",
-                "increased",
-                "increases",
-                "increasing",
-                "jump",
-                "jumped",
-                "jumps",
-                "outperform",
-                "outperformed",
-                "outperforming",
-                "positive",
-                "rally",
-                "rallied",
-                "rebound",
-                "rebounded",
-                "rise",
-                "risen",
-                "rises",
-                "rising",
-                "rose",
-                "soar",
-                "soared",
-                "surge",
-                "surged",
-                "uptrend",
-                "upward",
-                "up",
-            ],
-            Self::Down => &[
-                "bearish",
-                "below",
-                "cut",
-                "cuts",
-                "decline",
-                "declined",
-                "declines",
-                "declining",
-                "decrease",
-                "decreased",
-                "decreases",
-                "decreasing",
-                "dip",
-                "dipped",
-                "down",
-                "downtrend",
-                "downward",
-                "drop",
-                "dropped",
-                "dropping",
-                "drops",
-                "fall",
-                "fallen",
-                "falling",
-                "falls",
-                "fell",
-                "lose",
-                "losing",
-                "loss",
-                "losses",
-                "lost",
-                "low",
-                "lower",
-                "lowers",
-                "negative",
-                "plunge",
-                "plunged",
-                "reduce",
-                "reduced",
-                "reduces",
-                "shrank",
-                "shrink",
-                "slide",
-                "slid",
-                "slump",
-                "slumped",
-                "tumble",
-                "tumbled",
-                "underperform",
-                "underperformed",
-                "underperforming",
-                "weaken",
-                "weakened",
-                "worse",
-                "worsened",
-            ],
-        }
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        let words = match self {
+            Self::Up => UP,
+            Self::Down => DOWN,
+        };
+        words.split_ascii_whitespace()
     }
 }
 
@@ -143,7 +46,7 @@ impl Direction {
 pub(crate) fn directions(text: &str) -> BTreeSet<Direction> {
     let lower = text.to_ascii_lowercase();
     let words: BTreeSet<&str> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
-    let asserts = |d: &Direction| d.words().iter().any(|word| words.contains(word));
+    let asserts = |d: &Direction| d.words().any(|word| words.contains(word));
     Direction::ALL.into_iter().filter(asserts).collect()
 }
 

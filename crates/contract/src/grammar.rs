@@ -157,7 +157,7 @@ pub(crate) fn abstention(coverage: &Feature) -> String {
 fn terminals(without: &BTreeSet<Direction>) -> String {
     let excluded: Vec<&str> = NUMBER_WORDS
         .into_iter()
-        .chain(without.iter().flat_map(|d| d.words().iter().copied()))
+        .chain(without.iter().flat_map(|d| d.words()))
         .collect();
     TERMINALS
         .replace("@EXCLUDED@", &excluded.join("|"))

@@ -1,0 +1,34 @@
+# The commands a person runs; CI runs the same ones. `make help` lists them.
+
+PORT ?= 8080
+R2R_DATA_DIR ?= data
+# Parts of the load test: k6 verify determinism chaos, or all.
+PARTS ?= k6
+# Which benches to run: a part of their names.
+FILTER ?=
+export PORT R2R_DATA_DIR
+
+.PHONY: help run test bench loadtest clean
+
+help:
+	@echo 'make run        install what is missing, build, fetch model and data, serve on PORT ($(PORT))'
+	@echo 'make test       the same setup, then all tests, doc tests and the house rules'
+	@echo 'make bench      criterion benches of everything but the model'
+	@echo 'make loadtest   k6 against a server of its own; PARTS="k6 verify determinism chaos" or all'
+	@echo 'make clean      remove target/ and data/'
+	@echo 'variables: PORT, R2R_DATA_DIR ($(R2R_DATA_DIR)), PARTS ($(PARTS))'
+
+run:
+	@scripts/run.sh
+
+test:
+	@scripts/test.sh
+
+bench:
+	@scripts/bench.sh $(FILTER)
+
+loadtest:
+	@scripts/loadtest.sh $(PARTS)
+
+clean:
+	@scripts/clean.sh

@@ -1,0 +1,60 @@
+//! What one thesis costs in `contract`: everything around the decode.
+
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make undocumented functions"
+)]
+
+use std::hint::black_box;
+
+use benches::{claims, read, receipt, writing};
+use contract::{Schema, assemble, decision_prefill, grammar, parse, render, verify};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+fn before_the_decode(c: &mut Criterion) {
+    let read = read();
+    c.bench_function("prompt render", |b| b.iter(|| render(black_box(&read))));
+    c.bench_function("grammar text", |b| b.iter(|| grammar(black_box(&read))));
+}
+
+fn after_the_decode(c: &mut Criterion) {
+    let read = read();
+    let claims = claims(&read);
+    for claim in &claims {
+        verify(&read, claim).expect("the fixture's claims stand");
+    }
+    let decoded = decision_prefill(&claims);
+    assert_eq!(parse(&decoded).expect("generation JSON").claims, claims);
+    c.bench_function("parse draft", |b| b.iter(|| parse(black_box(&decoded))));
+    c.bench_function("verify all claims", |b| {
+        b.iter(|| {
+            claims
+                .iter()
+                .all(|claim| verify(black_box(&read), claim).is_ok())
+        });
+    });
+}
+
+fn answer(c: &mut Criterion) {
+    let (read, schema) = (read(), Schema::compile().expect("the schema compiles"));
+    let writing = writing(&read);
+    let to_json = || {
+        let thesis = assemble(black_box(&read), &writing, receipt(&read));
+        serde_json::to_vec(&thesis).expect("a thesis serialises")
+    };
+    let bytes = to_json();
+    let check = |bytes: &[u8]| {
+        let value = serde_json::from_slice(bytes).expect("it is JSON");
+        schema
+            .validate(&value)
+            .expect("the fixture's thesis is valid");
+    };
+    check(&bytes);
+    c.bench_function("assemble to JSON", |b| b.iter(to_json));
+    c.bench_function("schema validation", |b| b.iter(|| check(black_box(&bytes))));
+    c.bench_function("assemble and validate", |b| b.iter(|| check(&to_json())));
+    c.bench_function("schema compile", |b| b.iter(Schema::compile));
+}
+
+criterion_group!(benches, before_the_decode, after_the_decode, answer);
+criterion_main!(benches);

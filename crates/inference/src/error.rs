@@ -1,0 +1,71 @@
+//! Why a generation failed, in the terms a caller can act on.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A failed generation. Each variant has one meaning for the HTTP layer.
+#[derive(Debug, Clone, PartialEq, Error, Serialize, Deserialize)]
+pub enum InferenceError {
+    /// The queue is full: 503 with `Retry-After`.
+    #[error("the inference queue is full")]
+    Overloaded {
+        /// When a place is likely to be free.
+        retry_after: Duration,
+    },
+    /// The deadline passed before the generation was complete: 504.
+    #[error("the deadline passed before the generation was complete")]
+    DeadlineExceeded,
+    /// The worker died twice while this request was in it, or does not come
+    /// up: 503 with `Retry-After`.
+    #[error("the inference worker is not available")]
+    WorkerLost,
+    /// The engine is shutting down: 503.
+    #[error("the inference engine is shutting down")]
+    ShuttingDown,
+    /// Prompt and requested output do not fit into one sequence: 422.
+    #[error(
+        "the prompt of {prompt_tokens} tokens and an output of {max_tokens} \
+         exceed the {limit} tokens of a sequence"
+    )]
+    PromptTooLong {
+        /// Tokens of the prompt, the shared prefix included.
+        prompt_tokens: u32,
+        /// Requested bound on the output.
+        max_tokens: u32,
+        /// Tokens a sequence holds.
+        limit: u32,
+    },
+    /// A parameter is out of range: a bug of the caller, 500.
+    #[error("{field} is {found}, expected {expected}")]
+    Parameter {
+        /// Name of the parameter.
+        field: String,
+        /// What is accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// The grammar does not compile or exceeds a limit: a bug of the caller, 500.
+    #[error("the grammar is not usable: {detail}")]
+    Grammar {
+        /// First line of the compiler's message.
+        detail: String,
+    },
+    /// The model produced a logit that is not a number: 500.
+    #[error("the model produced a logit that is not finite")]
+    NotFinite,
+    /// llama.cpp refused a batch: 500.
+    #[error("decoding failed: {detail}")]
+    Decode {
+        /// What llama.cpp reported.
+        detail: String,
+    },
+    /// The worker cannot load the model: 503.
+    #[error("the model cannot be loaded: {detail}")]
+    Model {
+        /// What the worker reported.
+        detail: String,
+    },
+}

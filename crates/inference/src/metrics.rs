@@ -1,0 +1,97 @@
+//! Names of all metrics of this crate, as literals that can be searched for.
+
+use std::time::Duration;
+
+use contract::VerdictKind;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::{engine::Generation, protocol::Progress};
+
+/// Describes the metrics to the installed recorder.
+pub fn describe() {
+    describe_counter!("r2r_worker_restarts_total", "Worker processes replaced");
+    describe_counter!(
+        "r2r_sequences_cancelled_total",
+        "Generations their caller gave up"
+    );
+    describe_counter!(
+        "r2r_sequences_retried_total",
+        "Generations repeated on a new worker"
+    );
+    describe_counter!(
+        "r2r_sequences_refused_total",
+        "Generations refused by a full queue"
+    );
+    describe_counter!(
+        "r2r_tokens_total",
+        "Tokens by kind: prompt, forced, sampled"
+    );
+    describe_counter!("r2r_batch_tokens_total", "Tokens passed to llama_decode");
+    describe_counter!("r2r_batches_total", "Calls of llama_decode");
+    describe_gauge!("r2r_sequences_active", "Sequences being decoded");
+    describe_gauge!("r2r_sequences_queued", "Generations waiting for a sequence");
+    describe_gauge!("r2r_kv_tokens", "KV cells in use");
+    describe_gauge!("r2r_worker_rss_bytes", "Resident memory of the worker");
+    describe_counter!("r2r_claims_total", "Claims by verdict");
+    describe_histogram!("r2r_queue_seconds", "Wait for a sequence");
+    describe_histogram!("r2r_prefill_seconds", "Decoding of the prompt");
+    describe_histogram!("r2r_decode_seconds", "Generation after the prompt");
+    describe_histogram!("r2r_mask_seconds", "Token masks of one generation");
+}
+
+pub(crate) fn worker_restarted() {
+    counter!("r2r_worker_restarts_total").increment(1);
+}
+
+pub(crate) fn sequence_cancelled() {
+    counter!("r2r_sequences_cancelled_total").increment(1);
+}
+
+pub(crate) fn sequence_retried() {
+    counter!("r2r_sequences_retried_total").increment(1);
+}
+
+pub(crate) fn sequence_refused() {
+    counter!("r2r_sequences_refused_total").increment(1);
+}
+
+pub(crate) fn claim_verified(verdict: VerdictKind) {
+    let verdict = match verdict {
+        VerdictKind::Supported => "supported",
+        VerdictKind::Redecoded => "redecoded",
+        VerdictKind::Abstained => "abstained",
+        VerdictKind::Withheld => "withheld",
+    };
+    counter!("r2r_claims_total", "verdict" => verdict).increment(1);
+}
+
+pub(crate) fn worker_memory(bytes: u64) {
+    #[allow(clippy::cast_precision_loss, reason = "exact below 8 PiB")]
+    gauge!("r2r_worker_rss_bytes").set(bytes as f64);
+}
+
+/// Publishes the state after a step; `before` is the last state of the same worker.
+pub(crate) fn progress(before: Progress, now: Progress, waiting: u32) {
+    gauge!("r2r_sequences_active").set(f64::from(now.active));
+    gauge!("r2r_sequences_queued").set(f64::from(now.queued + waiting));
+    gauge!("r2r_kv_tokens").set(f64::from(now.kv_tokens));
+    let tokens = now.batch_tokens.saturating_sub(before.batch_tokens);
+    counter!("r2r_batch_tokens_total").increment(tokens);
+    counter!("r2r_batches_total").increment(now.batches.saturating_sub(before.batches));
+}
+
+pub(crate) fn finished(generation: &Generation) {
+    let usage = &generation.usage;
+    for (kind, n) in [
+        ("prompt", usage.prompt_tokens),
+        ("forced", usage.forced_tokens),
+        ("sampled", usage.sampled_tokens),
+    ] {
+        counter!("r2r_tokens_total", "kind" => kind).increment(u64::from(n));
+    }
+    let timings = &generation.timings;
+    histogram!("r2r_queue_seconds").record(f64::from(timings.queue_ms) / 1e3);
+    histogram!("r2r_prefill_seconds").record(f64::from(timings.prefill_ms) / 1e3);
+    histogram!("r2r_decode_seconds").record(f64::from(timings.decode_ms) / 1e3);
+    histogram!("r2r_mask_seconds").record(Duration::from_micros(timings.mask_us_total));
+}

@@ -1,0 +1,126 @@
+//! Messages between the front and a worker: a length of four big-endian bytes,
+//! then the message in postcard.
+
+use std::{
+    io::{self, Read, Write},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    engine::{ContextConfig, Generation, GenerationRequest, ModelInfo},
+    error::InferenceError,
+    model::{ChatTemplate, Quantization},
+};
+
+/// Longest message in bytes; a prompt is bounded well below it.
+pub(crate) const MAX_FRAME_BYTES: usize = 16 << 20;
+
+/// From the front to the worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// First message of a serving worker.
+    Start(Start),
+    /// First and only message of a converting worker.
+    Quantize(QuantizeJob),
+    /// Decode this.
+    Generate(Box<Job>),
+    /// Forget this request and free its sequence.
+    Cancel(u64),
+}
+
+/// What a serving worker loads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) model: PathBuf,
+    pub(crate) model_name: String,
+    pub(crate) chat_template: ChatTemplate,
+    pub(crate) system_prompt: String,
+    pub(crate) context: ContextConfig,
+    pub(crate) mask_slices: Vec<String>,
+}
+
+/// What a converting worker does.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct QuantizeJob {
+    pub(crate) from: PathBuf,
+    pub(crate) to: PathBuf,
+    pub(crate) quantization: Quantization,
+}
+
+/// One request; `request.timeout` is what is left of it when it is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) id: u64,
+    pub(crate) request: GenerationRequest,
+}
+
+/// From the worker to the front.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// The model is loaded and the system prompt decoded.
+    Ready(ModelInfo),
+    /// The worker cannot serve and ends.
+    StartFailed { detail: String },
+    /// The conversion succeeded.
+    Quantized,
+    /// Sign of life of the decoding thread.
+    Progress(Progress),
+    /// A request is done.
+    Finished { id: u64, generation: Generation },
+    /// A request failed.
+    Failed { id: u64, error: InferenceError },
+}
+
+/// State of the worker after a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// Sequences being decoded.
+    pub(crate) active: u32,
+    /// Requests waiting for a sequence.
+    pub(crate) queued: u32,
+    /// KV cells in use, the shared prefix counted once for each sequence.
+    pub(crate) kv_tokens: u32,
+    /// Tokens decoded since the start.
+    pub(crate) batch_tokens: u64,
+    /// Calls of `llama_decode` since the start.
+    pub(crate) batches: u64,
+}
+
+/// Encodes a message without its length.
+pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    postcard::to_stdvec(message).map_err(io::Error::other)
+}
+
+/// Decodes a message without its length.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    postcard::from_bytes(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Writes one message.
+pub(crate) fn write_frame(writer: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let bytes = encode(message)?;
+    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(4 + bytes.len());
+    frame.extend(length.to_be_bytes());
+    frame.extend(bytes);
+    writer.write_all(&frame)
+}
+
+/// Reads one message, or `None` when the other side has closed.
+pub(crate) fn read_frame<T: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    match reader.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        result => result?,
+    }
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MAX_FRAME_BYTES {
+        let detail = format!("message of {length} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+    }
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes)?;
+    decode(&bytes).map(Some)
+}

@@ -1,0 +1,172 @@
+//! What can go wrong between a package and a read, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use chrono::NaiveDate;
+use datafusion::{arrow::error::ArrowError, error::DataFusionError, parquet::errors::ParquetError};
+use domain::{AsOf, Digest, Ticker};
+use thiserror::Error;
+
+/// An error of the lake. Messages name the place and the remedy; causes are
+/// in the source chain.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LakeError {
+    /// A file or directory could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, e.g. `read`.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A configuration file does not parse or contradicts itself.
+    #[error("{origin} is not valid: {reason}")]
+    Config {
+        /// The file.
+        origin: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
+    /// A source is not on the allowlist.
+    #[error(
+        "source {id:?} is not on the allowlist {origin}: add a table [{id}] with package, version, sha256 and licence after its licence has been reviewed"
+    )]
+    UnlistedSource {
+        /// The source that was asked for.
+        id: String,
+        /// The allowlist.
+        origin: String,
+    },
+    /// A source on the allowlist states no licence.
+    #[error(
+        "source {id:?} in {origin} has no licence: review the package's licence and set `licence` to its SPDX id, or remove the source"
+    )]
+    UnlicensedSource {
+        /// The source.
+        id: String,
+        /// The allowlist.
+        origin: String,
+    },
+    /// The package client could not fetch an archive.
+    #[error("cannot fetch {package} {version}: {reason}")]
+    Fetch {
+        /// Package name.
+        package: String,
+        /// Package version.
+        version: String,
+        /// What the client said, with the remedy.
+        reason: String,
+    },
+    /// A file is not the one that was promised.
+    #[error("{} has SHA-256 {found}, expected {expected}: {remedy}", path.display())]
+    WrongDigest {
+        /// The file.
+        path: PathBuf,
+        /// The promised digest.
+        expected: Digest,
+        /// The digest of what is there.
+        found: Digest,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// An archive is damaged, hostile, or lacks a member.
+    #[error("archive {}: {reason}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A source's file does not have the form its adapter reads.
+    #[error("{source_id}: {member} does not have the expected form: {reason}")]
+    Format {
+        /// The source.
+        source_id: String,
+        /// The file inside the package.
+        member: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no snapshot to open.
+    #[error("no snapshot at {}: run `r2r data fetch` and `r2r data build`", path.display())]
+    NoSnapshot {
+        /// Where one was expected.
+        path: PathBuf,
+    },
+    /// A snapshot contradicts its manifest or the manifest its schema.
+    #[error("snapshot {}: {reason}; remove the directory and run `r2r data build`", path.display())]
+    BadSnapshot {
+        /// The directory or file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A feature file cannot be used.
+    #[error("feature file {file}: {reason}")]
+    Feature {
+        /// The SQL file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The universe has no such ticker.
+    #[error("ticker {ticker} is not in the universe{}", near_text(near))]
+    UnknownTicker {
+        /// The ticker that was asked for.
+        ticker: Ticker,
+        /// Similar tickers, the most similar first.
+        near: Vec<Ticker>,
+    },
+    /// The data does not reach to the date.
+    #[error("as_of {as_of} is outside the data of this ticker, {first} to {last}")]
+    OutOfRange {
+        /// The date that was asked for.
+        as_of: AsOf,
+        /// Session of the first close.
+        first: NaiveDate,
+        /// Session of the last close.
+        last: NaiveDate,
+    },
+    /// A read contradicts its point in time: a bug in a feature.
+    #[error("the read is not valid")]
+    Read(#[from] domain::ReadError),
+    /// A query failed.
+    #[error("query failed")]
+    Query(#[source] Box<DataFusionError>),
+    /// Record batches could not be made or converted.
+    #[error("record batch")]
+    Arrow(#[from] ArrowError),
+    /// A Parquet file could not be read or written.
+    #[error("Parquet")]
+    Parquet(#[from] ParquetError),
+}
+
+impl From<DataFusionError> for LakeError {
+    fn from(error: DataFusionError) -> Self {
+        Self::Query(Box::new(error))
+    }
+}
+
+impl LakeError {
+    /// Returns a closure that says what was done to `path` when I/O failed.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+fn near_text(near: &[Ticker]) -> String {
+    let names: Vec<&str> = near.iter().map(Ticker::as_str).collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; near: {}", names.join(", "))
+    }
+}

@@ -1,0 +1,203 @@
+//! The feature catalogue: SQL files with a header, listed by the build script.
+
+use std::collections::BTreeMap;
+
+use domain::{Digest, Section, Unit};
+use serde::Deserialize;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+
+use crate::{FeatureRef, Kind, LakeError};
+
+include!(concat!(env!("OUT_DIR"), "/sql_files.rs"));
+
+/// Names that would let a feature depend on something else than the records.
+const FORBIDDEN: [&str; 6] = [
+    "now(",
+    "current_",
+    "random(",
+    "uuid(",
+    "today(",
+    "information_schema",
+];
+
+/// A feature file: what its header says, and its query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureInfo {
+    /// Stable name, also the file's.
+    pub name: String,
+    /// How a sentence calls it.
+    pub title: String,
+    /// The section it speaks to.
+    pub section: Section,
+    /// How to read the value.
+    pub unit: Unit,
+    /// Length of the window in days or sessions.
+    pub window_days: Option<u32>,
+    /// Days after the event time during which the value may be used.
+    pub ttl_days: Option<u32>,
+    /// Kind of record it rests on first; names the source where the query does not.
+    pub kind: Kind,
+    /// Whether it counts what its section can rest on.
+    pub coverage: bool,
+    /// Source of the formula, in words.
+    pub formula: String,
+    /// The query.
+    pub sql: &'static str,
+}
+
+impl FeatureInfo {
+    /// Returns the reference a manifest holds.
+    #[must_use]
+    pub fn reference(&self) -> FeatureRef {
+        let section = self.section.key().to_owned();
+        FeatureRef {
+            name: self.name.clone(),
+            section,
+            sha256: Digest::of(self.sql),
+        }
+    }
+
+    fn parse(file: &str, text: &'static str) -> Result<Self, LakeError> {
+        let mut header = Header::parse(file, text)?;
+        let feature = Self {
+            name: header.take("name")?,
+            title: header.take("title")?,
+            section: header.take_key("section")?,
+            unit: header.take_key("unit")?,
+            window_days: header.take_days("window_days")?,
+            ttl_days: header.take_days("ttl_days")?,
+            kind: header.take_key("kind")?,
+            coverage: match header.keys.remove("coverage") {
+                None => false,
+                Some("true") => true,
+                Some(_) => return Err(header.bad("coverage is true or left out")),
+            },
+            formula: header.take("formula")?,
+            sql: text,
+        };
+        if let Some(unknown) = header.keys.keys().next() {
+            return Err(header.bad(format!("its header has an unknown key {unknown:?}")));
+        }
+        if file != format!("{}.sql", feature.name) {
+            return Err(header.bad("its name is not that of the file"));
+        }
+        let lower = text.to_lowercase();
+        if let Some(word) = FORBIDDEN.iter().find(|word| lower.contains(**word)) {
+            return Err(header.bad(format!("a feature depends on records only, not on {word}")));
+        }
+        Ok(feature)
+    }
+}
+
+/// Returns all features, by section and name.
+///
+/// # Errors
+/// Fails when a file's header is not valid, which a test excludes.
+pub fn feature_catalogue() -> Result<Vec<FeatureInfo>, LakeError> {
+    let parsed = FEATURE_FILES
+        .iter()
+        .map(|(file, text)| FeatureInfo::parse(file, text));
+    let mut features = parsed.collect::<Result<Vec<_>, _>>()?;
+    features
+        .sort_by(|a, b| (a.section, a.coverage, &a.name).cmp(&(b.section, b.coverage, &b.name)));
+    Ok(features)
+}
+
+/// The `-- key: value` lines a file starts with.
+struct Header<'a> {
+    file: &'a str,
+    keys: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Header<'a> {
+    fn parse(file: &'a str, text: &'a str) -> Result<Self, LakeError> {
+        let mut header = Self {
+            file,
+            keys: BTreeMap::new(),
+        };
+        for line in text.lines().map_while(|line| line.strip_prefix("-- ")) {
+            let Some((key, value)) = line.split_once(": ") else {
+                return Err(header.bad(format!("its header line {line:?} is not `-- key: value`")));
+            };
+            if header.keys.insert(key, value.trim()).is_some() {
+                return Err(header.bad(format!("its header says {key} twice")));
+            }
+        }
+        Ok(header)
+    }
+
+    fn bad(&self, reason: impl Into<String>) -> LakeError {
+        LakeError::Feature {
+            file: self.file.to_owned(),
+            reason: reason.into(),
+        }
+    }
+
+    fn take(&mut self, key: &str) -> Result<String, LakeError> {
+        let value = self.keys.remove(key).filter(|v| !v.is_empty());
+        value
+            .map(str::to_owned)
+            .ok_or_else(|| self.bad(format!("its header lacks `-- {key}: ...`")))
+    }
+
+    fn take_key<T: for<'d> Deserialize<'d>>(&mut self, key: &str) -> Result<T, LakeError> {
+        let value = self.take(key)?;
+        T::deserialize(StrDeserializer::<ValueError>::new(&value))
+            .map_err(|e| self.bad(format!("{key}: {e}")))
+    }
+
+    fn take_days(&mut self, key: &str) -> Result<Option<u32>, LakeError> {
+        let Some(value) = self.keys.remove(key) else {
+            return Ok(None);
+        };
+        let days = value
+            .parse()
+            .map_err(|_| self.bad(format!("{key} is not a number of days")))?;
+        Ok(Some(days))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_is_valid_and_every_section_has_one_coverage_feature() {
+        let features = feature_catalogue().unwrap();
+        for section in Section::ALL {
+            let coverage = features
+                .iter()
+                .filter(|f| f.section == section && f.coverage);
+            assert_eq!(coverage.clone().count(), 1, "{section}");
+            assert!(coverage.clone().all(|f| f.unit == Unit::Count), "{section}");
+        }
+        assert!(features.len() >= 30, "{}", features.len());
+    }
+
+    #[test]
+    fn a_bad_header_is_refused_with_file_and_key() {
+        let good = "-- name: x\n-- title: X\n-- section: market\n-- unit: level\n-- kind: index\n\
+                    -- formula: f\nSELECT 1 AS value";
+        let parse = |text: String| FeatureInfo::parse("x.sql", Box::leak(text.into_boxed_str()));
+        assert!(parse(good.to_owned()).is_ok());
+        for (from, to, says) in [
+            ("-- title: X\n", "", "lacks `-- title"),
+            ("market", "weather", "section: unknown variant"),
+            (
+                "-- kind",
+                "-- colour: red\n-- kind",
+                "unknown key \"colour\"",
+            ),
+            ("name: x", "name: y", "not that of the file"),
+            ("SELECT 1", "SELECT now()", "not on now("),
+            (
+                "-- kind",
+                "-- ttl_days: soon\n-- kind",
+                "ttl_days is not a number",
+            ),
+        ] {
+            let error = parse(good.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("x.sql"), "{error}");
+        }
+    }
+}

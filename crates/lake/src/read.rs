@@ -1,0 +1,101 @@
+//! The as-of read: the only way from a snapshot to features and evidence.
+
+use chrono::{DateTime, Utc};
+use domain::{AsOf, AsOfRead, Feature, Provenance, Ticker};
+
+use crate::{FeatureInfo, LakeError, Snapshot, engine::FeatureRow, snippets::news_snippets};
+
+/// Similar tickers offered where one is unknown.
+const NEAR_MAX: usize = 3;
+const NEAR_MIN: f64 = 0.6;
+
+impl Snapshot {
+    /// Returns what was known about a ticker at the end of `as_of`: the feature
+    /// frame and the evidence catalogue. Takes about 30 ms of one core.
+    ///
+    /// # Errors
+    /// Fails on a ticker outside the universe and on a date outside the span
+    /// of its closes.
+    pub async fn read(&self, ticker: &Ticker, as_of: AsOf) -> Result<AsOfRead, LakeError> {
+        let Some(info) = self.tickers.iter().find(|t| t.ticker == *ticker) else {
+            return Err(LakeError::UnknownTicker {
+                ticker: ticker.clone(),
+                near: self.near(ticker),
+            });
+        };
+        if as_of.date() < info.first || as_of.date() > info.last {
+            let (first, last) = (info.first, info.last);
+            return Err(LakeError::OutOfRange { as_of, first, last });
+        }
+        let tables = self.tables.cut(ticker, as_of)?;
+        let rows = self.engine.run(&tables).await?;
+        let frame = self
+            .features()
+            .zip(rows)
+            .filter_map(|(feature, row)| self.feature(feature, row?, tables.as_of()))
+            .collect();
+        let snippets = self
+            .names
+            .get(ticker)
+            .map(|name| news_snippets(&tables, name));
+        let snippets = snippets.unwrap_or_default();
+        let company = info.company.clone();
+        Ok(AsOfRead::new(
+            ticker.clone(),
+            company,
+            as_of,
+            self.id(),
+            frame,
+            &snippets,
+        )?)
+    }
+
+    /// Returns the feature a query's row makes, unless it is too old to be used.
+    fn feature(&self, info: &FeatureInfo, row: FeatureRow, as_of: AsOf) -> Option<Feature> {
+        let time = |micros: Option<i64>| micros.and_then(DateTime::<Utc>::from_timestamp_micros);
+        // A count of nothing is known at the time of the read itself.
+        let event_time = time(row.event_time).or(info.coverage.then(|| as_of.instant()))?;
+        let known_at = time(row.known_at).or(info.coverage.then(|| as_of.instant()))?;
+        let age_days = (as_of.date() - event_time.date_naive()).num_days();
+        if info.ttl_days.is_some_and(|ttl| age_days > ttl.into()) {
+            return None;
+        }
+        let (source, url) = match row.source {
+            Some(pair) => pair,
+            None => {
+                let source = self.manifest.source(info.kind)?;
+                (source.title.clone(), source.url.clone())
+            }
+        };
+        Some(Feature {
+            name: info.name.clone(),
+            title: info.title.clone(),
+            section: info.section,
+            unit: info.unit,
+            window_days: info.window_days,
+            value: row.value,
+            coverage: info.coverage,
+            provenance: Provenance {
+                source,
+                url,
+                event_time,
+                known_at,
+            },
+        })
+    }
+
+    fn near(&self, ticker: &Ticker) -> Vec<Ticker> {
+        let score = |other: &Ticker| strsim::jaro_winkler(ticker.as_str(), other.as_str());
+        let mut near: Vec<(f64, &Ticker)> = self
+            .tickers
+            .iter()
+            .map(|t| (score(&t.ticker), &t.ticker))
+            .collect();
+        near.retain(|(score, _)| *score >= NEAR_MIN);
+        near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+        near.into_iter()
+            .take(NEAR_MAX)
+            .map(|(_, ticker)| ticker.clone())
+            .collect()
+    }
+}

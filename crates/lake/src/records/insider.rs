@@ -1,0 +1,305 @@
+//! Transactions of insiders from the SEC's quarterly data set: the
+//! non-derivative table of Forms 4 and 4/A. Owners' addresses are not read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::NaiveDate;
+
+use super::{Feed, Head, Parsed, Rejected, facts::filing_url, table};
+use crate::{LakeError, Universe, archive::read_inner_zip, calendar};
+
+/// Columns that are read of each table.
+const SUBMISSION: [&str; 6] = [
+    "ACCESSION_NUMBER",
+    "FILING_DATE",
+    "PERIOD_OF_REPORT",
+    "DATE_OF_ORIG_SUB",
+    "DOCUMENT_TYPE",
+    "ISSUERCIK",
+];
+const OWNER: [&str; 4] = [
+    "ACCESSION_NUMBER",
+    "RPTOWNERCIK",
+    "RPTOWNERNAME",
+    "RPTOWNER_RELATIONSHIP",
+];
+const TRANSACTION: [&str; 7] = [
+    "ACCESSION_NUMBER",
+    "NONDERIV_TRANS_SK",
+    "TRANS_DATE",
+    "TRANS_CODE",
+    "TRANS_SHARES",
+    "TRANS_PRICEPERSHARE",
+    "TRANS_ACQUIRED_DISP_CD",
+];
+
+struct Filing {
+    ticker: String,
+    cik: u64,
+    filed: NaiveDate,
+    period: NaiveDate,
+    form: String,
+    orig_filed: Option<NaiveDate>,
+}
+
+#[derive(Clone, Default)]
+struct Owner {
+    cik: String,
+    name: String,
+    relationship: String,
+}
+
+struct Transaction {
+    accession: String,
+    form: String,
+    filed: NaiveDate,
+    period: NaiveDate,
+    orig_filed: Option<NaiveDate>,
+    owner: Owner,
+    trade_date: NaiveDate,
+    code: String,
+    acquired: String,
+    shares: f64,
+    price: Option<f64>,
+}
+
+/// Reads the transactions of the universe's issuers, matched by CIK: the
+/// trading symbol on a form is free text (`(KO)`), and changes hands.
+pub(crate) fn read_insider(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed, LakeError> {
+    let member = feed.source.member("insider", None)?;
+    let zip = feed.archive.read(&member)?;
+    let tsv = |file: &str, columns: &[&str]| Tsv::open(feed, &zip, &member, file, columns);
+    let mut rejected = Vec::new();
+    let submissions = tsv("SUBMISSION.tsv", &SUBMISSION)?;
+    let filings = read_filings(feed, universe, &submissions, &mut rejected);
+    let mut owners = HashMap::<String, Owner>::new();
+    for row in tsv("REPORTINGOWNER.tsv", &OWNER)?.rows() {
+        if filings.contains_key(row.get("ACCESSION_NUMBER")) {
+            // Of several owners of one form the first stands for all.
+            owners
+                .entry(row.get("ACCESSION_NUMBER").to_owned())
+                .or_insert_with(|| Owner {
+                    cik: row.get("RPTOWNERCIK").to_owned(),
+                    name: row.get("RPTOWNERNAME").to_owned(),
+                    relationship: row.get("RPTOWNER_RELATIONSHIP").to_owned(),
+                });
+        }
+    }
+    let mut rows = Vec::new();
+    for row in tsv("NONDERIV_TRANS.tsv", &TRANSACTION)?.rows() {
+        let accession = row.get("ACCESSION_NUMBER");
+        let Some(filing) = filings.get(accession) else {
+            continue;
+        };
+        match transaction(filing, owners.get(accession), &row) {
+            Ok(seen) => rows.push((
+                head(feed, filing, &seen, row.get("NONDERIV_TRANS_SK")),
+                seen,
+            )),
+            Err(reason) => rejected.push(feed.reject(row.place(), reason, accession)),
+        }
+    }
+    table::finish(feed, vec![member], rows, rejected, columns)
+}
+
+/// Returns the universe's Forms 4 and 4/A by accession number. Other forms and
+/// issuers are out of scope, not rejected.
+fn read_filings(
+    feed: &Feed<'_>,
+    universe: &Universe,
+    submissions: &Tsv,
+    rejected: &mut Vec<Rejected>,
+) -> HashMap<String, Filing> {
+    let issuers = issuers(universe);
+    let mut filings = HashMap::new();
+    for row in submissions.rows() {
+        let cik = row.get("ISSUERCIK").parse::<u64>().unwrap_or_default();
+        let Some(ticker) = issuers.get(&cik) else {
+            continue;
+        };
+        if matches!(row.get("DOCUMENT_TYPE"), "4" | "4/A") {
+            let accession = row.get("ACCESSION_NUMBER");
+            match filing(cik, ticker, &row) {
+                Ok(filing) => drop(filings.insert(accession.to_owned(), filing)),
+                Err(reason) => rejected.push(feed.reject(row.place(), reason, accession)),
+            }
+        }
+    }
+    filings
+}
+
+fn columns(
+    rows: &[(Head, Transaction)],
+) -> Vec<(&'static str, datafusion::arrow::array::ArrayRef)> {
+    let all = || rows.iter().map(|(_, t)| t);
+    vec![
+        ("accession", table::strings(all().map(|t| &*t.accession))),
+        ("form", table::strings(all().map(|t| &*t.form))),
+        ("filed", table::dates(all().map(|t| t.filed))),
+        ("period", table::dates(all().map(|t| t.period))),
+        (
+            "orig_filed",
+            table::optional_dates(all().map(|t| t.orig_filed)),
+        ),
+        ("owner_cik", table::strings(all().map(|t| &*t.owner.cik))),
+        ("owner_name", table::strings(all().map(|t| &*t.owner.name))),
+        (
+            "owner_relationship",
+            table::strings(all().map(|t| &*t.owner.relationship)),
+        ),
+        ("trade_date", table::dates(all().map(|t| t.trade_date))),
+        ("code", table::strings(all().map(|t| &*t.code))),
+        (
+            "acquired_disposed",
+            table::strings(all().map(|t| &*t.acquired)),
+        ),
+        ("shares", table::floats(all().map(|t| t.shares))),
+        ("price", table::optional_floats(all().map(|t| t.price))),
+    ]
+}
+
+fn issuers(universe: &Universe) -> BTreeMap<u64, &str> {
+    let names = universe.names.iter();
+    names
+        .flat_map(|n| n.issuer_ciks.iter().map(|cik| (*cik, n.ticker.as_str())))
+        .collect()
+}
+
+fn filing(cik: u64, ticker: &str, row: &Row<'_>) -> Result<Filing, String> {
+    let filed = date(row.get("FILING_DATE")).ok_or("its filing date is not DD-MON-YYYY")?;
+    let period =
+        date(row.get("PERIOD_OF_REPORT")).ok_or("its period of report is not DD-MON-YYYY")?;
+    let orig_filed = date(row.get("DATE_OF_ORIG_SUB"));
+    let form = row.get("DOCUMENT_TYPE").to_owned();
+    Ok(Filing {
+        ticker: ticker.to_owned(),
+        cik,
+        filed,
+        period,
+        form,
+        orig_filed,
+    })
+}
+
+fn transaction(
+    filing: &Filing,
+    owner: Option<&Owner>,
+    row: &Row<'_>,
+) -> Result<Transaction, String> {
+    let trade_date =
+        date(row.get("TRANS_DATE")).ok_or("its transaction date is not DD-MON-YYYY")?;
+    if trade_date > filing.filed {
+        return Err("it happened after it was filed".to_owned());
+    }
+    let number = |text: &str| {
+        text.parse::<f64>()
+            .ok()
+            .filter(|n| n.is_finite() && *n >= 0.0)
+    };
+    let shares =
+        number(row.get("TRANS_SHARES")).ok_or("its number of shares is not a number >= 0")?;
+    let price = row.get("TRANS_PRICEPERSHARE");
+    let price = match number(price) {
+        None if !price.is_empty() => return Err("its price is not a number >= 0".to_owned()),
+        price => price,
+    };
+    let acquired = row.get("TRANS_ACQUIRED_DISP_CD");
+    if !matches!(acquired, "A" | "D") {
+        return Err("it neither acquires (A) nor disposes (D)".to_owned());
+    }
+    Ok(Transaction {
+        accession: row.get("ACCESSION_NUMBER").to_owned(),
+        form: filing.form.clone(),
+        filed: filing.filed,
+        period: filing.period,
+        orig_filed: filing.orig_filed,
+        owner: owner.cloned().ok_or("its form names no owner")?,
+        trade_date,
+        code: row.get("TRANS_CODE").to_owned(),
+        acquired: acquired.to_owned(),
+        shares,
+        price,
+    })
+}
+
+fn head(feed: &Feed<'_>, filing: &Filing, transaction: &Transaction, key: &str) -> Head {
+    Head {
+        record_id: format!("{}-{key}", transaction.accession),
+        ticker: filing.ticker.clone(),
+        source_id: feed.source.id.clone(),
+        source: format!("SEC Form {} {}", filing.form, transaction.accession),
+        url: filing_url(filing.cik, &transaction.accession),
+        event_time: calendar::midnight(transaction.trade_date),
+        known_at: calendar::filing_known(filing.filed),
+    }
+}
+
+fn date(text: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(text, "%d-%b-%Y").ok()
+}
+
+/// One table of the data set.
+struct Tsv {
+    place: String,
+    text: String,
+    header: HashMap<String, usize>,
+}
+
+/// One row of a table.
+struct Row<'t> {
+    table: &'t Tsv,
+    cells: Vec<&'t str>,
+    line: usize,
+}
+
+impl Tsv {
+    /// Unpacks a table and checks that it has the columns that will be read.
+    fn open(
+        feed: &Feed<'_>,
+        zip: &[u8],
+        member: &str,
+        file: &str,
+        columns: &[&str],
+    ) -> Result<Self, LakeError> {
+        let bytes = read_inner_zip(zip, file).map_err(|e| feed.format(member, e))?;
+        let place = format!("{member}/{file}");
+        let text = String::from_utf8(bytes).map_err(|e| feed.format(&place, e))?;
+        let names = text.lines().next().unwrap_or_default().split('\t');
+        let header: HashMap<_, _> = names
+            .enumerate()
+            .map(|(i, name)| (name.to_owned(), i))
+            .collect();
+        match columns.iter().find(|column| !header.contains_key(**column)) {
+            Some(missing) => Err(feed.format(&place, format!("it has no column {missing}"))),
+            None => Ok(Self {
+                place,
+                text,
+                header,
+            }),
+        }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let lines = self.text.lines().enumerate().skip(1);
+        lines.map(|(i, line)| Row {
+            table: self,
+            cells: line.split('\t').collect(),
+            line: i + 1,
+        })
+    }
+}
+
+impl<'t> Row<'t> {
+    /// Returns the cell of a column, empty where the row is short.
+    fn get(&self, column: &str) -> &'t str {
+        let position = self.table.header.get(column);
+        position
+            .and_then(|&i| self.cells.get(i))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.table.place, self.line)
+    }
+}

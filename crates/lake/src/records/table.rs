@@ -1,0 +1,123 @@
+//! Rows to record batches: sorted, unique, with the columns all kinds share.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use chrono::{Datelike, NaiveDate};
+use datafusion::arrow::{
+    array::{
+        ArrayRef, Date32Array, Float64Array, RecordBatch, StringViewBuilder,
+        TimestampMicrosecondArray,
+    },
+    datatypes::{DataType, Field, Schema},
+};
+
+use super::{Feed, Head, Parsed, Rejected};
+use crate::LakeError;
+
+/// Sorts rows by ticker, time and id, rejects repeated ids and builds the batch:
+/// the common columns, then those `columns` makes of the rows.
+pub(super) fn finish<R>(
+    feed: &Feed<'_>,
+    members: Vec<String>,
+    mut rows: Vec<(Head, R)>,
+    mut rejected: Vec<Rejected>,
+    columns: impl FnOnce(&[(Head, R)]) -> Vec<(&'static str, ArrayRef)>,
+) -> Result<Parsed, LakeError> {
+    // A stable sort: of rows that are equal in all three, the first stays.
+    rows.sort_by(|(a, _), (b, _)| {
+        (&a.ticker, a.known_at, &a.record_id).cmp(&(&b.ticker, b.known_at, &b.record_id))
+    });
+    let mut seen = BTreeSet::new();
+    rows.retain(|(head, _)| {
+        let is_new = seen.insert(head.record_id.clone());
+        if !is_new {
+            rejected.push(feed.reject(
+                head.record_id.clone(),
+                "repeats an earlier record",
+                &head.url,
+            ));
+        }
+        is_new
+    });
+    let mut all = head_columns(feed.kind.has_ticker(), &rows);
+    all.extend(columns(&rows));
+    let fields: Vec<Field> = all
+        .iter()
+        .map(|(name, array)| {
+            Field::new(
+                *name,
+                array.data_type().clone(),
+                array.null_count() > 0 || nullable(name),
+            )
+        })
+        .collect();
+    let arrays = all.into_iter().map(|(_, array)| array).collect();
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
+    Ok(Parsed {
+        batch,
+        members,
+        rejected,
+    })
+}
+
+/// Columns that may be null in some snapshot, so that the schema does not
+/// depend on the data.
+fn nullable(name: &str) -> bool {
+    matches!(name, "period_start" | "price" | "orig_filed")
+}
+
+fn head_columns<R>(has_ticker: bool, rows: &[(Head, R)]) -> Vec<(&'static str, ArrayRef)> {
+    let heads = || rows.iter().map(|(head, _)| head);
+    let mut columns = vec![("record_id", strings(heads().map(|h| &*h.record_id)))];
+    if has_ticker {
+        columns.push(("ticker", strings(heads().map(|h| &*h.ticker))));
+    }
+    let micros = |t: chrono::DateTime<chrono::Utc>| t.timestamp_micros();
+    columns.extend([
+        ("source_id", strings(heads().map(|h| &*h.source_id))),
+        ("source", strings(heads().map(|h| &*h.source))),
+        ("url", strings(heads().map(|h| &*h.url))),
+        ("event_time", times(heads().map(|h| micros(h.event_time)))),
+        ("known_at", times(heads().map(|h| micros(h.known_at)))),
+    ]);
+    columns
+}
+
+pub(super) fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    let mut builder = StringViewBuilder::new().with_deduplicate_strings();
+    values.for_each(|v| builder.append_value(v));
+    Arc::new(builder.finish())
+}
+
+fn times(micros: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_timezone("UTC"))
+}
+
+pub(super) fn floats(values: impl Iterator<Item = f64>) -> ArrayRef {
+    Arc::new(Float64Array::from_iter_values(values))
+}
+
+pub(super) fn optional_floats(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    Arc::new(values.collect::<Float64Array>())
+}
+
+pub(super) fn dates(values: impl Iterator<Item = NaiveDate>) -> ArrayRef {
+    Arc::new(Date32Array::from_iter_values(values.map(days)))
+}
+
+pub(super) fn optional_dates(values: impl Iterator<Item = Option<NaiveDate>>) -> ArrayRef {
+    Arc::new(values.map(|d| d.map(days)).collect::<Date32Array>())
+}
+
+fn days(date: NaiveDate) -> i32 {
+    // Day 719,163 of the common era is 1970-01-01.
+    date.num_days_from_ce() - 719_163
+}
+
+/// The type of time columns.
+pub(crate) fn time_type() -> DataType {
+    DataType::Timestamp(
+        datafusion::arrow::datatypes::TimeUnit::Microsecond,
+        Some("UTC".into()),
+    )
+}

@@ -1,0 +1,168 @@
+//! A snapshot's tables in memory, and the one place where they are cut to what
+//! was known.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use datafusion::arrow::{
+    array::{Array, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray},
+    compute::{SortColumn, lexsort_to_indices, take_record_batch},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType},
+};
+use domain::{AsOf, Ticker};
+
+use crate::{Kind, LakeError};
+
+const DAY_MICROS: f64 = 86_400e6;
+
+/// All records of a snapshot, per kind and ticker in order of `known_at`.
+#[derive(Debug, Clone)]
+pub(crate) struct Tables(BTreeMap<Kind, Table>);
+
+#[derive(Debug, Clone)]
+struct Table {
+    batch: RecordBatch,
+    /// Rows of each ticker; the empty ticker for kinds without.
+    rows: BTreeMap<String, Range<usize>>,
+}
+
+/// What was known of one ticker at one point in time: the only tables a query
+/// ever sees. Column `age_days` tells how long before the end of the `as_of`
+/// date a record became known.
+#[derive(Debug, Clone)]
+pub(crate) struct AsOfTables {
+    as_of: AsOf,
+    batches: BTreeMap<Kind, RecordBatch>,
+}
+
+impl Tables {
+    /// Takes one batch per kind, in any order of rows.
+    pub(crate) fn new(batches: BTreeMap<Kind, RecordBatch>) -> Result<Self, LakeError> {
+        let mut tables = BTreeMap::new();
+        for (kind, batch) in batches {
+            tables.insert(kind, Table::new(kind, &batch)?);
+        }
+        Ok(Self(tables))
+    }
+
+    /// Returns the schema of each kind as queries see it.
+    pub(crate) fn schemas(&self) -> BTreeMap<Kind, SchemaRef> {
+        self.0
+            .iter()
+            .map(|(kind, table)| (*kind, with_age_schema(&table.batch)))
+            .collect()
+    }
+
+    /// Returns the tickers that have records of a kind.
+    pub(crate) fn tickers(&self, kind: Kind) -> Vec<&str> {
+        self.0
+            .get(&kind)
+            .map(|t| t.rows.keys().map(String::as_str).collect())
+            .unwrap_or_default()
+    }
+
+    /// Returns all records of a kind and ticker, in order of `known_at`.
+    pub(crate) fn rows(&self, kind: Kind, ticker: &str) -> Option<RecordBatch> {
+        let table = self.0.get(&kind)?;
+        let rows = table.rows.get(ticker)?;
+        Some(table.batch.slice(rows.start, rows.len()))
+    }
+
+    /// Cuts every table to the ticker's (or the market's) records with
+    /// `known_at <= as_of`. Copies no column.
+    pub(crate) fn cut(&self, ticker: &Ticker, as_of: AsOf) -> Result<AsOfTables, LakeError> {
+        let last = as_of.instant().timestamp_micros();
+        let mut batches = BTreeMap::new();
+        for (&kind, table) in &self.0 {
+            let key = if kind.has_ticker() {
+                ticker.as_str()
+            } else {
+                ""
+            };
+            let rows = table.rows.get(key).cloned().unwrap_or(0..0);
+            let times = known_at(&table.batch).values();
+            let known = times[rows.clone()].partition_point(|&t| t <= last);
+            batches.insert(kind, with_age(&table.batch.slice(rows.start, known), last)?);
+        }
+        Ok(AsOfTables { as_of, batches })
+    }
+}
+
+impl AsOfTables {
+    pub(crate) fn as_of(&self) -> AsOf {
+        self.as_of
+    }
+
+    pub(crate) fn get(&self, kind: Kind) -> Option<&RecordBatch> {
+        self.batches.get(&kind)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, &RecordBatch)> {
+        self.batches.iter().map(|(kind, batch)| (*kind, batch))
+    }
+}
+
+impl Table {
+    fn new(kind: Kind, batch: &RecordBatch) -> Result<Self, LakeError> {
+        let has_times = batch
+            .column_by_name("known_at")
+            .is_some_and(|c| is_time(c.data_type()));
+        let keys: &[&str] = if kind.has_ticker() {
+            &["ticker", "known_at", "record_id"]
+        } else {
+            &["known_at", "record_id"]
+        };
+        let mut columns = Vec::new();
+        for key in keys {
+            let Some(values) = batch.column_by_name(key).filter(|_| has_times) else {
+                let path = kind.file().into();
+                let reason =
+                    format!("it lacks the column {key} or its times are not UTC microseconds");
+                return Err(LakeError::BadSnapshot { path, reason });
+            };
+            columns.push(SortColumn {
+                values: values.clone(),
+                options: None,
+            });
+        }
+        let batch = take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?;
+        let mut rows = BTreeMap::<String, Range<usize>>::new();
+        let tickers = batch.column_by_name("ticker").filter(|_| kind.has_ticker());
+        let tickers = tickers.map(|column| column.as_string_view());
+        for row in 0..batch.num_rows() {
+            let ticker = tickers.map(|t| t.value(row)).unwrap_or_default();
+            match rows.get_mut(ticker) {
+                Some(range) => range.end = row + 1,
+                None => drop(rows.insert(ticker.to_owned(), row..row + 1)),
+            }
+        }
+        Ok(Self { batch, rows })
+    }
+}
+
+fn is_time(data_type: &DataType) -> bool {
+    *data_type == crate::records::time_type()
+}
+
+/// Returns the column of knowledge times, whose type `Table::new` has checked.
+fn known_at(batch: &RecordBatch) -> &TimestampMicrosecondArray {
+    static EMPTY: std::sync::LazyLock<TimestampMicrosecondArray> =
+        std::sync::LazyLock::new(|| TimestampMicrosecondArray::from(Vec::<i64>::new()));
+    let column = batch.column_by_name("known_at");
+    column.map_or(&EMPTY, |c| c.as_primitive::<TimestampMicrosecondType>())
+}
+
+fn with_age_schema(batch: &RecordBatch) -> SchemaRef {
+    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new("age_days", DataType::Float64, false)));
+    Arc::new(Schema::new(fields))
+}
+
+fn with_age(batch: &RecordBatch, last: i64) -> Result<RecordBatch, LakeError> {
+    let ages = known_at(batch)
+        .values()
+        .iter()
+        .map(|t| (last - t) as f64 / DAY_MICROS);
+    let mut columns = batch.columns().to_vec();
+    columns.push(Arc::new(Float64Array::from_iter_values(ages)));
+    Ok(RecordBatch::try_new(with_age_schema(batch), columns)?)
+}

@@ -1,0 +1,15 @@
+//! Tests of the lake. Those on real data fetch the packages by name into the
+//! cache (`$R2R_DATA_DIR/packages`, default `data/packages` in the repository);
+//! those on synthetic packages need no network.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic like the test"
+)]
+
+mod build;
+mod leak;
+mod read;
+mod rules;
+mod support;
+mod synthetic;

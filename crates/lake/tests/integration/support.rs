@@ -1,0 +1,47 @@
+//! The data the tests share.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use domain::FixedClock;
+use indicatif::ProgressBar;
+use lake::{BuildOptions, BuildReport, LakeError, Snapshot, SourceList, Universe, build_snapshot};
+
+/// Returns the data directory: `R2R_DATA_DIR` or `data` in the repository root.
+pub(crate) fn data_dir() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
+    std::env::var_os("R2R_DATA_DIR").map_or_else(default, PathBuf::from)
+}
+
+/// Builds the universe R20 with given configuration.
+pub(crate) fn build(
+    data_dir: &Path,
+    sources: &SourceList,
+    universe: &Universe,
+    created_at: &str,
+) -> Result<BuildReport, LakeError> {
+    build_snapshot(&BuildOptions {
+        data_dir,
+        universe,
+        sources,
+        git_commit: "unknown",
+        clock: &FixedClock(created_at.parse().unwrap()),
+        progress: &ProgressBar::hidden(),
+    })
+}
+
+/// Builds and opens the snapshot of R20.
+pub(crate) async fn snapshot() -> Snapshot {
+    let (sources, universe) = (SourceList::builtin().unwrap(), Universe::r20().unwrap());
+    let start = Instant::now();
+    let report = build(&data_dir(), &sources, &universe, "2026-01-01T00:00:00Z").unwrap();
+    let built = start.elapsed();
+    let snapshot = Snapshot::open(&report.dir).await.unwrap();
+    println!(
+        "built in {built:?}, opened in {:?}",
+        start.elapsed() - built
+    );
+    snapshot
+}

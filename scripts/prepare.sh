@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# From a bare machine to built programs, the model and the data snapshot.
+# Everything is cached: a second time it only checks.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+scripts/setup.sh
+# The default members, as the tests and benches build them: naming other members
+# changes features, and DataFusion would be compiled once more.
+cargo build --release --locked
+# Once more after a while: a network may fail in the middle of a file.
+twice() { "$@" || { say "tries again in 10 s"; sleep 10; "$@"; }; }
+twice "$BIN/r2r" model fetch
+twice "$BIN/r2r" data fetch
+"$BIN/r2r" data build

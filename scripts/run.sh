@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# `make run`: prepares everything and serves in the foreground.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+scripts/prepare.sh
+R2R_SERVER__HTTP__LISTEN=${R2R_SERVER__HTTP__LISTEN:-127.0.0.1:${PORT:-8080}}
+export R2R_SERVER__HTTP__LISTEN
+exec "$BIN/r2r-server"

@@ -1,0 +1,266 @@
+//! Configuration: defaults, then `configs/server.toml`, then the environment
+//! (`R2R_SERVER__HTTP__LISTEN`), then flags. One struct a section, validated
+//! once; an unknown key is refused.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use figment::{
+    Figment,
+    providers::{Env, Format as _, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Everything r2r-server can be told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Sockets and HTTP limits.
+    pub http: HttpConfig,
+    /// Where the data lie.
+    pub data: DataConfig,
+    /// The model and its worker.
+    pub engine: EngineConfig,
+    /// Cache bounds.
+    pub cache: CacheConfig,
+    /// Batch bounds.
+    pub batch: BatchConfig,
+}
+
+/// Sockets and HTTP limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Connections at a time; one more is answered 503 and closed.
+    pub connections_max: usize,
+    /// Most bytes of a request head.
+    pub head_bytes_max: usize,
+    /// Most bytes of a body of `POST /v1/thesis`.
+    pub thesis_body_bytes_max: usize,
+    /// Most bytes of a body of `POST /v1/batch/thesis`.
+    pub batch_body_bytes_max: usize,
+    /// A connection without a first byte is closed after this.
+    pub first_byte_ms: u64,
+    /// A head must be complete this long after its first byte.
+    pub head_ms: u64,
+    /// A body must be complete this long after its head.
+    pub body_ms: u64,
+    /// A kept-alive connection without a request is closed after this.
+    pub idle_ms: u64,
+    /// A client that takes no byte of an answer for so long is cut.
+    pub write_stall_ms: u64,
+    /// A thesis must be written within this.
+    pub deadline_ms: u64,
+    /// After a signal, requests in flight have this long to end.
+    pub drain_ms: u64,
+}
+
+/// Where the data lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Directory that holds `models/` and `snapshots/`.
+    pub dir: PathBuf,
+    /// Directory of the snapshot; the current one of `dir` when absent.
+    pub snapshot: Option<PathBuf>,
+}
+
+/// The model and its worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Manifest of the model.
+    pub model: PathBuf,
+    /// Requests that may wait for the engine; one more is answered 503.
+    pub queue_max: usize,
+}
+
+/// Cache bounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// Bytes of as-of reads kept.
+    pub reads_bytes_max: u64,
+    /// Bytes of answers kept.
+    pub answers_bytes_max: u64,
+}
+
+/// Batch bounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Most tickers of one batch.
+    pub tickers_max: usize,
+    /// Theses all batches together may have in the engine, so that single
+    /// requests find room in its queue.
+    pub in_engine_max: usize,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            connections_max: 1024,
+            head_bytes_max: 16 << 10,
+            thesis_body_bytes_max: 64 << 10,
+            batch_body_bytes_max: 1 << 20,
+            first_byte_ms: 5_000,
+            head_ms: 5_000,
+            body_ms: 10_000,
+            idle_ms: 60_000,
+            write_stall_ms: 30_000,
+            deadline_ms: 60_000,
+            drain_ms: 25_000,
+        }
+    }
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("data"), snapshot: None }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { model: PathBuf::from("models/smollm2-135m-instruct.toml"), queue_max: 64 }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { reads_bytes_max: 64 << 20, answers_bytes_max: 256 << 20 }
+    }
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { tickers_max: 1_000, in_engine_max: 16 }
+    }
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file, a variable or a key is wrong.
+    #[error("configuration: {0}")]
+    Unreadable(Box<figment::Error>),
+    /// A value is outside its range.
+    #[error("configuration: {key} is {found}, expected {expected}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What it is set to.
+        found: u64,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads defaults, `file` where given, and the environment.
+    ///
+    /// # Errors
+    /// Fails on an unreadable file, an unknown key, a wrong type and a value
+    /// outside its range.
+    pub fn load(file: Option<&std::path::Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed("R2R_SERVER__").split("__");
+        let config: Self = figment
+            .merge(environment)
+            .extract()
+            .map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let http = &self.http;
+        let positive: [(&'static str, u64); 11] = [
+            ("http.connections_max", http.connections_max as u64),
+            ("http.thesis_body_bytes_max", http.thesis_body_bytes_max as u64),
+            ("http.batch_body_bytes_max", http.batch_body_bytes_max as u64),
+            ("http.first_byte_ms", http.first_byte_ms),
+            ("http.head_ms", http.head_ms),
+            ("http.body_ms", http.body_ms),
+            ("http.idle_ms", http.idle_ms),
+            ("http.write_stall_ms", http.write_stall_ms),
+            ("http.deadline_ms", http.deadline_ms),
+            ("engine.queue_max", self.engine.queue_max as u64),
+            ("batch.in_engine_max", self.batch.in_engine_max as u64),
+        ];
+        if let Some(&(key, found)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::Range { key, found, expected: "more than 0" });
+        }
+        let head = http.head_bytes_max;
+        if !(1 << 10..=1 << 18).contains(&head) {
+            let expected = "1024 to 262144";
+            return Err(ConfigError::Range { key: "http.head_bytes_max", found: head as u64, expected });
+        }
+        let tickers = self.batch.tickers_max;
+        if !(1..=1_000).contains(&tickers) {
+            let expected = "1 to 1000";
+            return Err(ConfigError::Range { key: "batch.tickers_max", found: tickers as u64, expected });
+        }
+        if self.batch.in_engine_max > self.engine.queue_max {
+            let found = self.batch.in_engine_max as u64;
+            let expected = "at most engine.queue_max";
+            return Err(ConfigError::Range { key: "batch.in_engine_max", found, expected });
+        }
+        Ok(())
+    }
+}
+
+impl HttpConfig {
+    /// Returns how long a thesis may take.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms)
+    }
+
+    /// Returns how long a body may take.
+    #[must_use]
+    pub const fn body(&self) -> Duration {
+        Duration::from_millis(self.body_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        Config::load(Some(file.path())).map_err(|error| error.to_string())
+    }
+
+    /// The file in the repository states the defaults, so it documents them.
+    #[test]
+    fn the_shipped_file_states_the_defaults() {
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/server.toml");
+        assert_eq!(Config::load(Some(shipped.as_ref())).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn refuses_unknown_keys_and_values_out_of_range() {
+        for (toml, word) in [
+            ("[http]\nlisten_on = '127.0.0.1:1'", "listen_on"),
+            ("[htp]\n", "htp"),
+            ("[http]\nlisten = 'everywhere'", "listen"),
+            ("[http]\nhead_ms = 0", "head_ms"),
+            ("[batch]\ntickers_max = 5000", "tickers_max"),
+            ("[batch]\nin_engine_max = 65", "in_engine_max"),
+        ] {
+            let message = load(toml).unwrap_err();
+            assert!(message.contains(word), "{toml:?}: {message}");
+        }
+    }
+}

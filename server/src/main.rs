@@ -1,0 +1,145 @@
+//! r2r-server: logging, configuration, build, run, drain.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use inference::WorkerCommand;
+use server::{App, config::Config, metrics, serve};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+/// Where the configuration is looked for when no file is named.
+const CONFIG_FILE: &str = "configs/server.toml";
+/// llama.cpp says some 150 lines about itself at each start of a worker.
+const DEFAULT_FILTER: &str = "info,llama-cpp-2=warn,llama_cpp_2=error";
+/// The exit code of a start that configuration, model or data do not allow.
+const CANNOT_START: u8 = 2;
+/// The exit code after a second signal.
+const INTERRUPTED: i32 = 130;
+
+/// Serves analyst theses over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "r2r-server", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Configuration file; configs/server.toml where it exists.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Address to listen on, e.g. 127.0.0.1:8080; port 0 takes a free one.
+    #[arg(long, global = true)]
+    listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Serve,
+    /// Own the model; started by the server, speaks on standard input.
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    if matches!(arguments.command, Some(Command::Worker)) {
+        return inference::worker::main();
+    }
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("r2r-server cannot start: {error:#}");
+            ExitCode::from(CANNOT_START)
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = configuration(&arguments)?;
+    let recorder = metrics::install().context("metrics")?;
+    inference::describe_metrics();
+    let worker = WorkerCommand::current_exe().context("the path of this program")?;
+    let app = Arc::new(App::start(config, worker, recorder.clone()).await?);
+    let listen = app.config().http.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+    let address = listener.local_addr()?;
+    let shutdown = shutdown()?;
+    announce(&app, address);
+    let upkeep = tokio::spawn(metrics::upkeep(recorder));
+    serve(listener, shutdown, Arc::clone(&app)).await;
+    app.theses().writer().engine().shutdown().await;
+    upkeep.abort();
+    info!("r2r-server has stopped");
+    Ok(())
+}
+
+fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
+    let default = Path::new(CONFIG_FILE);
+    let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
+    let mut config = Config::load(file)?;
+    if let Some(listen) = arguments.listen {
+        config.http.listen = listen;
+    }
+    Ok(config)
+}
+
+/// Says where the server is, ready to be pasted.
+fn announce(app: &App, address: std::net::SocketAddr) {
+    let snapshot = app.theses().snapshot();
+    let example = snapshot.tickers().first();
+    let body = example.map_or_else(String::new, |info| {
+        format!(r#"{{"ticker":"{}","as_of":"{}"}}"#, info.ticker, info.last)
+    });
+    info!(
+        listen.address = %address,
+        model.name = app.model_name(),
+        model.digest = %app.theses().model(),
+        snapshot.id = %snapshot.id(),
+        "r2r-server is ready on http://{address}",
+    );
+    eprintln!("r2r-server is ready on http://{address}\n  curl -s http://{address}/v1/thesis -d '{body}'");
+}
+
+/// Returns a future that ends with the first SIGTERM or SIGINT; a second one
+/// ends the process at once.
+fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let (first, received) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            }
+        };
+        let name = next().await;
+        info!(signal = name, "{name} received: draining; a second signal ends at once");
+        let _ = first.send(());
+        let name = next().await;
+        info!(signal = name, "{name} received again: ending at once");
+        std::process::exit(INTERRUPTED);
+    });
+    Ok(async move {
+        let _ = received.await;
+    })
+}

@@ -1,0 +1,404 @@
+//! Theses on demand: caches, single flight, admission and the schema guard.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use chrono::NaiveDate;
+use contract::{Schema, Thesis};
+use domain::{AsOf, AsOfRead, Digest, Ticker};
+use inference::{InferenceError, WriteError, Writer};
+use lake::{LakeError, Snapshot};
+use moka::{future::Cache, notification::RemovalCause};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep, timeout_at},
+};
+
+use crate::{
+    api::request,
+    config::{BatchConfig, CacheConfig},
+    metrics as names,
+    problem::ApiError,
+};
+
+/// Bytes an entry costs beyond its texts.
+const ENTRY_BYTES: usize = 256;
+/// When to come back while a worker is being replaced.
+const RESTART: Duration = Duration::from_secs(1);
+/// Longest pause of a batch element that found the engine full.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Which thesis. Equal asks have equal answers, so this is also the key of the
+/// answer cache.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ask {
+    model: Digest,
+    snapshot: Digest,
+    contract: Digest,
+    ticker: Ticker,
+    as_of: AsOf,
+    seed: u64,
+}
+
+/// A thesis as it travels.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The JSON, validated against the schema.
+    pub bytes: Bytes,
+    /// Whether another request had it written.
+    pub hit: bool,
+}
+
+/// How long a caller waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// A single request: the deadline counts from now, and a full engine is
+    /// reported at once.
+    Deadline,
+    /// An element of a batch: it waits for one of the places batches have in the
+    /// engine, then for room in it, and its deadline counts from there.
+    Batch,
+}
+
+/// Writes theses, once each.
+pub struct Theses {
+    snapshot: Arc<Snapshot>,
+    writer: Writer,
+    model: Digest,
+    contract: Digest,
+    schema: Schema,
+    reads: Cache<(Digest, Ticker, AsOf), Arc<AsOfRead>>,
+    answers: Cache<Ask, Bytes>,
+    batch_places: Semaphore,
+    /// A read keeps a thread of the runtime busy for some 30 ms: one at a time
+    /// leaves the others to connections.
+    reading: Semaphore,
+    deadline: Duration,
+}
+
+impl Theses {
+    /// Assembles the service. `model` is the digest of the writer's model.
+    #[must_use]
+    pub fn new(
+        snapshot: Arc<Snapshot>,
+        writer: Writer,
+        model: Digest,
+        schema: Schema,
+        cache: &CacheConfig,
+        batch: &BatchConfig,
+        deadline: Duration,
+    ) -> Self {
+        let reads = Cache::builder()
+            .max_capacity(cache.reads_bytes_max)
+            .weigher(|_, read: &Arc<AsOfRead>| weight(read_bytes(read)))
+            .eviction_listener(|_, _, cause| evicted("reads", cause))
+            .build();
+        let answers = Cache::builder()
+            .max_capacity(cache.answers_bytes_max)
+            .weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY_BYTES))
+            .eviction_listener(|_, _, cause| evicted("answers", cause))
+            .build();
+        Self {
+            snapshot,
+            writer,
+            model,
+            contract: contract::contract_digest(),
+            schema,
+            reads,
+            answers,
+            batch_places: Semaphore::new(batch.in_engine_max),
+            reading: Semaphore::new(1),
+            deadline,
+        }
+    }
+
+    /// Returns the snapshot theses are written from.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Returns the writer.
+    #[must_use]
+    pub const fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    /// Returns the digest of the model.
+    #[must_use]
+    pub const fn model(&self) -> Digest {
+        self.model
+    }
+
+    /// Returns the digest of the contract.
+    #[must_use]
+    pub const fn contract(&self) -> Digest {
+        self.contract
+    }
+
+    /// Returns the schema.
+    #[must_use]
+    pub const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Turns what was sent into an ask.
+    ///
+    /// # Errors
+    /// Fails on text that is not a ticker of the universe, with near matches.
+    pub async fn ask(&self, text: &str, as_of: Option<AsOf>, seed: u64) -> Result<Ask, ApiError> {
+        let (ticker, exact) = request::ticker(text)?;
+        let info = self.snapshot.tickers().iter().find(|info| info.ticker == ticker);
+        let unknown = |near| ApiError::UnknownTicker { ticker: text.to_owned(), near };
+        let Some(info) = info else {
+            // An unknown ticker is refused before anything is read.
+            let as_of = as_of.unwrap_or(AsOf::end_of(NaiveDate::MIN));
+            return match self.snapshot.read(&ticker, as_of).await {
+                Err(LakeError::UnknownTicker { near, .. }) => Err(unknown(near)),
+                _ => Err(unknown(Vec::new())),
+            };
+        };
+        if !exact {
+            return Err(unknown(vec![ticker]));
+        }
+        Ok(Ask {
+            model: self.model,
+            snapshot: self.snapshot.id(),
+            contract: self.contract,
+            as_of: as_of.unwrap_or(AsOf::end_of(info.last)),
+            ticker,
+            seed,
+        })
+    }
+
+    /// Returns the thesis: from the cache, from whoever is writing it already,
+    /// or newly written. Dropping the future cancels a decode nobody else waits
+    /// for.
+    ///
+    /// # Errors
+    /// See [`ApiError`]; errors are never cached.
+    pub async fn get(&self, ask: &Ask, patience: Patience) -> Result<Answer, ApiError> {
+        let mut outcome = Outcome::new();
+        let result = match patience {
+            Patience::Batch => self.get_within(ask, patience, None).await,
+            Patience::Deadline => {
+                let ends_at = Instant::now() + self.deadline;
+                let answer = self.get_within(ask, patience, Some(ends_at));
+                let answer = timeout_at(ends_at, answer).await;
+                answer.unwrap_or(Err(ApiError::Deadline(self.deadline)))
+            }
+        };
+        outcome.settle(&result);
+        result
+    }
+
+    async fn get_within(
+        &self,
+        ask: &Ask,
+        patience: Patience,
+        ends_at: Option<Instant>,
+    ) -> Result<Answer, ApiError> {
+        loop {
+            // Whether this request does the work, or waits for one that does.
+            let leads = AtomicBool::new(false);
+            let write = async {
+                leads.store(true, Ordering::Relaxed);
+                self.write(ask, patience, ends_at).await
+            };
+            let entry = self.answers.entry_by_ref(ask).or_try_insert_with(write).await;
+            let hit = !leads.into_inner();
+            match entry {
+                Ok(entry) => {
+                    lookup("answers", hit);
+                    return Ok(Answer { bytes: entry.into_value(), hit });
+                }
+                // The other's deadline or its full queue is not this request's.
+                Err(error) if hit && is_of_the_leader(&error) => {}
+                Err(error) => return Err(ApiError::Shared(error)),
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        ask: &Ask,
+        patience: Patience,
+        ends_at: Option<Instant>,
+    ) -> Result<Bytes, ApiError> {
+        let _place = match patience {
+            Patience::Deadline => None,
+            Patience::Batch => Some(self.batch_places.acquire().await),
+        };
+        let read = self.read(ask).await?;
+        let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
+        loop {
+            let left = ends_at.saturating_duration_since(Instant::now());
+            match self.writer.write(&read, ask.seed, left).await {
+                Ok(thesis) => return self.seal(&thesis),
+                Err(WriteError::Inference(InferenceError::Overloaded { retry_after }))
+                    if patience == Patience::Batch && left > PAUSE_MAX =>
+                {
+                    sleep(retry_after.min(PAUSE_MAX)).await;
+                }
+                Err(error) => return Err(self.write_error(error)),
+            }
+        }
+    }
+
+    async fn read(&self, ask: &Ask) -> Result<Arc<AsOfRead>, ApiError> {
+        let key = (ask.snapshot, ask.ticker.clone(), ask.as_of);
+        let read = async {
+            let _turn = self.reading.acquire().await;
+            self.snapshot.read(&ask.ticker, ask.as_of).await.map(Arc::new)
+        };
+        let entry = self.reads.entry(key).or_try_insert_with(read).await;
+        match entry {
+            Ok(entry) => {
+                lookup("reads", !entry.is_fresh());
+                Ok(entry.into_value())
+            }
+            Err(error) => match Arc::try_unwrap(error) {
+                Ok(error) => Err(lake_error(error, &ask.ticker)),
+                Err(error) => Err(shared_lake_error(&error, &ask.ticker)),
+            },
+        }
+    }
+
+    /// Serialises a thesis once and lets it out only if those bytes fit the
+    /// schema.
+    fn seal(&self, thesis: &Thesis) -> Result<Bytes, ApiError> {
+        const UNREADABLE: ApiError = ApiError::Internal("a thesis does not serialise");
+        let bytes = serde_json::to_vec(thesis).map_err(|_| UNREADABLE)?;
+        let value = serde_json::from_slice(&bytes).map_err(|_| UNREADABLE)?;
+        match self.schema.validate(&value) {
+            Ok(()) => {
+                metrics::counter!(names::SCHEMA_VALID).increment(1);
+                Ok(bytes.into())
+            }
+            Err(error) => {
+                metrics::counter!(names::SCHEMA_INVALID).increment(1);
+                Err(ApiError::Schema(error))
+            }
+        }
+    }
+
+    fn write_error(&self, error: WriteError) -> ApiError {
+        match error {
+            WriteError::Inference(InferenceError::Overloaded { retry_after }) => {
+                ApiError::Overloaded(retry_after)
+            }
+            WriteError::Inference(InferenceError::DeadlineExceeded) => {
+                ApiError::Deadline(self.deadline)
+            }
+            WriteError::Inference(
+                InferenceError::WorkerLost
+                | InferenceError::ShuttingDown
+                | InferenceError::Model { .. },
+            ) => ApiError::NotReady(RESTART),
+            other => ApiError::Write(other),
+        }
+    }
+
+    /// Publishes how much the caches hold.
+    pub async fn publish_cache_sizes(&self) {
+        self.reads.run_pending_tasks().await;
+        self.answers.run_pending_tasks().await;
+        for (cache, bytes) in
+            [("reads", self.reads.weighted_size()), ("answers", self.answers.weighted_size())]
+        {
+            #[allow(clippy::cast_precision_loss, reason = "exact below 8 PiB")]
+            metrics::gauge!(names::CACHE_BYTES, "cache" => cache).set(bytes as f64);
+        }
+    }
+}
+
+/// Tells whether an error belongs to the request that led, not to the thesis.
+fn is_of_the_leader(error: &ApiError) -> bool {
+    matches!(error, ApiError::Deadline(_) | ApiError::Overloaded(_))
+}
+
+fn lake_error(error: LakeError, ticker: &Ticker) -> ApiError {
+    match error {
+        LakeError::UnknownTicker { .. } | LakeError::OutOfRange { .. } => {
+            shared_lake_error(&error, ticker)
+        }
+        other => ApiError::Lake(other),
+    }
+}
+
+fn shared_lake_error(error: &LakeError, ticker: &Ticker) -> ApiError {
+    match error {
+        LakeError::UnknownTicker { ticker, near } => {
+            ApiError::UnknownTicker { ticker: ticker.to_string(), near: near.clone() }
+        }
+        LakeError::OutOfRange { as_of, first, last } => ApiError::OutOfRange {
+            ticker: ticker.clone(),
+            as_of: *as_of,
+            first: first.to_string(),
+            last: last.to_string(),
+        },
+        // The request that led reports and logs the cause.
+        _ => ApiError::Internal("the read of another request failed"),
+    }
+}
+
+fn lookup(cache: &'static str, hit: bool) {
+    let result = if hit { "hit" } else { "miss" };
+    metrics::counter!(names::CACHE_LOOKUPS, "cache" => cache, "result" => result).increment(1);
+}
+
+fn evicted(cache: &'static str, cause: RemovalCause) {
+    if cause == RemovalCause::Size {
+        metrics::counter!(names::CACHE_EVICTIONS, "cache" => cache).increment(1);
+    }
+}
+
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn read_bytes(read: &AsOfRead) -> usize {
+    let items = read.catalogue().iter().map(|item| {
+        let provenance = item.provenance();
+        item.text().len() + provenance.source.len() + provenance.url.len() + ENTRY_BYTES
+    });
+    // The frame repeats the numeric items.
+    items.sum::<usize>() + read.frame().len() * ENTRY_BYTES
+}
+
+/// Counts one outcome a thesis, also when nobody waits for it any more.
+struct Outcome {
+    started: Instant,
+    name: &'static str,
+}
+
+impl Outcome {
+    fn new() -> Self {
+        Self { started: Instant::now(), name: "cancelled" }
+    }
+
+    fn settle(&mut self, result: &Result<Answer, ApiError>) {
+        self.name = match result {
+            Ok(answer) if answer.hit => "hit",
+            Ok(_) => "written",
+            Err(error) => error.outcome(),
+        };
+        if let Ok(answer) = result {
+            let cache = if answer.hit { "hit" } else { "miss" };
+            let seconds = self.started.elapsed().as_secs_f64();
+            metrics::histogram!(names::THESIS_SECONDS, "cache" => cache).record(seconds);
+        }
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        metrics::counter!(names::THESES, "outcome" => self.name).increment(1);
+    }
+}

@@ -1,0 +1,201 @@
+//! Clients that leave, a worker that dies, overload, drain, and starts that
+//! must fail.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+
+use crate::{
+    client::{connect, post, read_answer, request},
+    server::{Server, command, data_dir, root},
+};
+
+/// Seeds make asks differ, so that no cache answers.
+fn ask(seed: u32) -> Vec<u8> {
+    let body = json!({ "ticker": "AAPL", "as_of": "2022-09-30", "seed": seed }).to_string();
+    request("POST", "/v1/thesis", "", body.as_bytes())
+}
+
+fn batch(count: u32) -> Vec<u8> {
+    let names = ["AAPL", "MSFT", "JPM", "KO", "XOM", "PG", "GE", "HD", "JNJ", "WMT"];
+    let tickers: Vec<&str> = (0..count).map(|i| names[i as usize % names.len()]).collect();
+    json!({ "tickers": tickers, "as_of": "2022-09-30" }).to_string().into_bytes()
+}
+
+/// The prompt takes about 0.3 s alone and the rest longer, so leaving at once
+/// meets the prompt, leaving later the decode.
+#[test]
+fn a_client_that_leaves_frees_its_sequence() {
+    let server = Server::start();
+    for (seed, stay) in [(1, Duration::ZERO), (2, Duration::from_millis(700))] {
+        let cancelled = server.metric("r2r_sequences_cancelled_total");
+        let mut client = connect(server.address());
+        client.write_all(&ask(seed)).unwrap();
+        server.until("the decode", |s| s.metric("r2r_sequences_active") == 1.0);
+        thread::sleep(stay);
+        drop(client);
+        let took = server.until("the end of the sequence", |s| {
+            s.metric("r2r_sequences_active") == 0.0
+                && s.metric("r2r_sequences_cancelled_total") > cancelled
+        });
+        println!("freed {took:?} after leaving");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    }
+    let left = "r2r_http_requests_total{route=\"/v1/thesis\",status=\"499\"}";
+    assert_eq!(server.metric(left), 2.0);
+    assert_eq!(server.metric("r2r_theses_total{outcome=\"cancelled\"}"), 2.0);
+}
+
+#[test]
+fn a_batch_whose_client_leaves_is_cancelled() {
+    let server = Server::start();
+    let mut client = connect(server.address());
+    client.write_all(&request("POST", "/v1/batch/thesis", "", &batch(100))).unwrap();
+    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    drop(client);
+    server.until("the end of all sequences", |s| {
+        s.metric("r2r_sequences_active") + s.metric("r2r_sequences_queued") == 0.0
+    });
+    assert_eq!(server.health()["ready"], true);
+}
+
+#[test]
+fn the_server_outlives_its_worker() {
+    let server = Server::start();
+    let address = server.address();
+    let body = batch(100);
+    let asked = thread::spawn(move || post(address, "/v1/batch/thesis", &body));
+    server.until("the decode", |s| s.metric("r2r_sequences_active") > 1.0);
+    kill(server.worker(), Signal::SIGKILL).unwrap();
+    let killed = Instant::now();
+    server.until("the restart", |s| s.health()["worker"]["restarts"] == 1);
+    server.until("readiness", |s| s.health()["ready"] == true);
+    let took = killed.elapsed();
+    println!("ready again {took:?} after kill -9");
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+    let answer = asked.join().unwrap();
+    assert_eq!(answer.status, 200);
+    let elements = answer.json();
+    let elements = elements.as_array().unwrap();
+    assert_eq!(elements.len(), 100);
+    let reported = |e: &&Value| e["problem"]["status"] == 503;
+    let answered = elements.iter().filter(|e| e["decision"].is_object()).count();
+    let reported = elements.iter().filter(reported).count();
+    println!("{answered} answered, {reported} reported");
+    assert_eq!(answered + reported, 100);
+}
+
+#[test]
+fn overload_is_refused_at_once() {
+    let server =
+        Server::start_with(&[("ENGINE__QUEUE_MAX", "1"), ("BATCH__IN_ENGINE_MAX", "1")]);
+    let mut first = connect(server.address());
+    first.write_all(&ask(1)).unwrap();
+    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    let started = Instant::now();
+    let mut second = connect(server.address());
+    second.write_all(&ask(2)).unwrap();
+    let refused = read_answer(&mut second).unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    println!("refused in {:?}", started.elapsed());
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(refused.problem()["type"], "urn:r2r:problem:overloaded");
+    // A batch waits for its turn instead.
+    let elements = post(server.address(), "/v1/batch/thesis", &batch(3)).json();
+    assert!(elements.as_array().unwrap().iter().all(|e| e["decision"].is_object()), "{elements}");
+    assert_eq!(read_answer(&mut first).unwrap().status, 200);
+}
+
+#[test]
+fn a_deadline_is_kept() {
+    let server = Server::start_with(&[("HTTP__DEADLINE_MS", "60")]);
+    let mut client = connect(server.address());
+    client.write_all(&ask(1)).unwrap();
+    let answer = read_answer(&mut client).unwrap();
+    assert_eq!(answer.status, 504);
+    insta::assert_json_snapshot!("deadline exceeded", answer.problem());
+    server.until("the end of the sequence", |s| s.metric("r2r_sequences_active") == 0.0);
+}
+
+#[test]
+fn sigterm_drains() {
+    let mut server = Server::start();
+    let mut client = connect(server.address());
+    client.write_all(&ask(1)).unwrap();
+    let idle = connect(server.address());
+    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.signal(Signal::SIGTERM);
+    let address = server.address();
+    let refused = (0..100).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        std::net::TcpStream::connect(address).is_err()
+    });
+    assert!(refused, "new connections are refused");
+    assert_eq!(read_answer(&mut client).unwrap().status, 200);
+    drop(idle);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn the_drain_has_a_limit_and_a_second_signal_has_none() {
+    let mut server = Server::start_with(&[("HTTP__DRAIN_MS", "100")]);
+    let mut client = connect(server.address());
+    client.write_all(&request("POST", "/v1/batch/thesis", "", &batch(50))).unwrap();
+    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.signal(Signal::SIGINT);
+    let started = Instant::now();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(started.elapsed() < Duration::from_secs(5));
+
+    let mut server = Server::start();
+    let mut client = connect(server.address());
+    client.write_all(&request("POST", "/v1/batch/thesis", "", &batch(50))).unwrap();
+    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.signal(Signal::SIGTERM);
+    server.until("the drain", |s| s.log().iter().any(|line| line.contains("draining")));
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(130));
+}
+
+/// Runs a start that must fail and returns its one line.
+fn refused(settings: &[(&str, &str)]) -> String {
+    let mut child = command(settings).stdout(Stdio::null()).spawn().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn a_wrong_model_or_snapshot_is_one_line_and_exit_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    fs::create_dir(&models).unwrap();
+    let data = dir.path().to_str().unwrap();
+    let line = refused(&[("DATA__DIR", data)]);
+    assert!(line.contains("r2r model fetch"), "{line}");
+
+    // One bit of the file differs.
+    let manifest = fs::read_to_string(root().join("models/smollm2-135m-instruct.toml")).unwrap();
+    let file = manifest.lines().find_map(|line| line.strip_prefix("file = \"")).unwrap();
+    let file = file.trim_end_matches('"');
+    let mut bytes = fs::read(data_dir().join("models").join(file)).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(models.join(file), bytes).unwrap();
+    let line = refused(&[("DATA__DIR", data)]);
+    assert!(line.contains("sha256") && line.contains(file), "{line}");
+
+    let line = refused(&[("DATA__SNAPSHOT", data)]);
+    assert!(line.contains("r2r data build"), "{line}");
+    let line = refused(&[("HTTP__HEAD_MS", "0")]);
+    assert!(line.contains("http.head_ms"), "{line}");
+}
