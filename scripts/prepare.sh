@@ -13,4 +13,4 @@ cargo build --release --locked
 twice() { "$@" || { say "tries again in 10 s"; sleep 10; "$@"; }; }
 twice "$BIN/r2r" model fetch
 twice "$BIN/r2r" data fetch
-"$BIN/r2r" data build
+R2R_GIT_COMMIT=$(git rev-parse HEAD 2>/dev/null || echo unknown) "$BIN/r2r" data build

@@ -5,18 +5,24 @@ use std::collections::BTreeSet;
 use domain::{EvidenceItem, EvidenceKind};
 
 const UP: &str = "\
-    above advance advanced advances bullish climb climbed climbing climbs exceed exceeded \
-    exceeds gain gained gaining gains grew grow growing grows growth high higher improve \
-    improved improvement improving increase increased increases increasing jump jumped jumps \
-    outperform outperformed outperforming positive rally rallied rebound rebounded rise \
-    risen rises rising rose soar soared surge surged uptrend upward up";
+    above advance advanced advances attractive best better bull bullish climb climbed \
+    climbing climbs confidence confident exceed exceeded exceeds favorable favorably \
+    favourable gain gained gaining gains good great grew grow growing grows growth healthy \
+    high higher improve improved improvement improving increase increased increases \
+    increasing jump jumped jumps optimism optimistic outperform outperformed \
+    outperforming positive rallied rally rebound rebounded recovering recovery resilient \
+    rise risen rises rising robust rose soar soared solid strength strong stronger \
+    supportive surge surged up upside uptrend upward";
 
 const DOWN: &str = "\
-    bearish below cut cuts decline declined declines declining decrease decreased decreases \
-    decreasing dip dipped down downtrend downward drop dropped dropping drops fall fallen \
-    falling falls fell lose losing loss losses lost low lower lowers negative plunge plunged \
-    reduce reduced reduces shrank shrink slide slid slump slumped tumble tumbled \
-    underperform underperformed underperforming weaken weakened worse worsened";
+    adverse bad bear bearish below crash cut cuts decline declined declines declining \
+    decrease decreased decreases decreasing deteriorating deterioration dip dipped down \
+    downside downtrend downturn downward drop dropped dropping drops fall fallen falling \
+    falls fell lose losing loss losses lost low lower lowers negative pessimism pessimistic \
+    plunge plunged poor pressure recession reduce reduced reduces selloff shrank shrink slid \
+    slide slowdown slowing slump slumped stress tumble tumbled underperform underperformed \
+    underperforming unfavorable unfavourable unhealthy weak weaken weakened weaker weakness \
+    worse worsened worst";
 
 /// A direction a sentence can assert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

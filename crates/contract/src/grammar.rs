@@ -11,11 +11,12 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use domain::{AsOfRead, EvidenceItem, EvidenceKind, Feature, Section, Snippet};
 
 use crate::{
-    direction::Direction,
+    direction::{Direction, supported},
     numbers::{NUMBER_WORDS, number_words, words},
 };
 
-const TERMINALS: &str = include_str!("../../../grammars/claims.lark");
+const COMMON: &str = include_str!("../../../grammars/common.lark");
+const WORDS: &str = include_str!("../../../grammars/words.lark");
 
 /// Words after which a sentence is unfinished.
 const OPEN_ENDED: [&str; 55] = [
@@ -56,7 +57,7 @@ pub fn grammar(read: &AsOfRead) -> String {
     for item in read.catalogue() {
         rules.push_str(&claim_rule(read, item));
     }
-    rules + &terminals(&BTreeSet::new())
+    rules + &terminals(read.catalogue().iter(), &BTreeSet::new())
 }
 
 /// Returns the grammar of a single claim on `item` that asserts none of the
@@ -71,7 +72,7 @@ pub fn claim_grammar(
     format!(
         "start: c{id}\n{}{}",
         claim_rule(read, item),
-        terminals(without)
+        terminals(std::iter::once(item), without)
     )
 }
 
@@ -110,7 +111,8 @@ fn claim_rule(read: &AsOfRead, item: &EvidenceItem) -> String {
         EvidenceKind::Numeric(feature) => {
             let lead = literal(&format!("{open}The {}", feature.title));
             let value = literal(&feature.rendered());
-            format!("c{id}: {lead} COPULA {value} TAIL \"\\\"}}\"\n")
+            let tail = Vocabulary::of(item).suffix();
+            format!("c{id}: {lead} COPULA {value} TAIL{tail} \"\\\"}}\"\n")
         }
         EvidenceKind::Text(snippet) => text_claim_rule(read, id, &open, snippet),
     }
@@ -154,14 +156,54 @@ pub(crate) fn abstention(coverage: &Feature) -> String {
     format!("This section abstains: the count of {title} is {count}.")
 }
 
-fn terminals(without: &BTreeSet<Direction>) -> String {
-    let excluded: Vec<&str> = NUMBER_WORDS
-        .into_iter()
-        .chain(without.iter().flat_map(|d| d.words()))
-        .collect();
-    TERMINALS
-        .replace("@EXCLUDED@", &excluded.join("|"))
-        .replace("@OPEN_ENDED@", &OPEN_ENDED.join("|"))
+/// Returns the terminals of every vocabulary that claims on `items` use; a claim
+/// on a text may not assert the directions `without`.
+fn terminals<'a>(
+    items: impl Iterator<Item = &'a EvidenceItem>,
+    without: &BTreeSet<Direction>,
+) -> String {
+    let vocabularies: BTreeSet<Vocabulary> = items.map(Vocabulary::of).collect();
+    let words = vocabularies.into_iter().map(|vocabulary| {
+        let banned = |d: &Direction| match vocabulary {
+            Vocabulary::Text => without.contains(d),
+            Vocabulary::Reading(supported) => supported != Some(*d),
+        };
+        let directions = Direction::ALL.into_iter().filter(banned).flat_map(Direction::words);
+        let excluded: Vec<&str> = NUMBER_WORDS.into_iter().chain(directions).collect();
+        WORDS
+            .replace("@SUFFIX@", vocabulary.suffix())
+            .replace("@EXCLUDED@", &excluded.join("|"))
+            .replace("@OPEN_ENDED@", &OPEN_ENDED.join("|"))
+    });
+    words.fold(COMMON.to_owned(), |all, words| all + &words)
+}
+
+/// Which words a claim may use. What a number supports is known, so a reading of
+/// it cannot contradict its sign; what a text supports is judged afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Vocabulary {
+    /// Any words but number words.
+    Text,
+    /// The words that go with the sign of a number.
+    Reading(Option<Direction>),
+}
+
+impl Vocabulary {
+    fn of(item: &EvidenceItem) -> Self {
+        match item.kind {
+            EvidenceKind::Text(_) => Self::Text,
+            EvidenceKind::Numeric(_) => Self::Reading(supported(item).first().copied()),
+        }
+    }
+
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Text => "",
+            Self::Reading(None) => "_FLAT",
+            Self::Reading(Some(Direction::Up)) => "_UP",
+            Self::Reading(Some(Direction::Down)) => "_DOWN",
+        }
+    }
 }
 
 /// Spells a Lark string literal; JSON's escapes are Lark's.

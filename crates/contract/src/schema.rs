@@ -8,7 +8,10 @@ use thiserror::Error;
 use crate::{prompt::system_prompt, thesis::DISCLAIMER};
 
 const SCHEMA: &str = include_str!("../../../schemas/thesis.schema.json");
-const CLAIMS: &str = include_str!("../../../grammars/claims.lark");
+const GRAMMARS: [&str; 2] = [
+    include_str!("../../../grammars/common.lark"),
+    include_str!("../../../grammars/words.lark"),
+];
 
 /// `schemas/thesis.schema.json`, compiled once.
 #[derive(Debug)]
@@ -74,18 +77,13 @@ impl Schema {
 /// of the rules in code.
 #[must_use]
 pub fn contract_digest() -> Digest {
-    let version = env!("CARGO_PKG_VERSION");
-    let parts = [
-        version,
-        system_prompt(),
-        CLAIMS,
-        SCHEMA,
-        Ticker::PATTERN,
-        DISCLAIMER,
-    ];
+    let [common, words] = GRAMMARS;
+    let texts = [system_prompt(), common, words, SCHEMA];
+    let rules = [env!("CARGO_PKG_VERSION"), Ticker::PATTERN, DISCLAIMER];
     // Length prefixes keep ("ab", "c") and ("a", "bc") apart.
-    let framed: String = parts
+    let framed: String = texts
         .iter()
+        .chain(&rules)
         .map(|part| format!("{}:{part}", part.len()))
         .collect();
     Digest::of(framed)

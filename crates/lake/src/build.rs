@@ -209,7 +209,11 @@ fn data_source(
         source_type: kind,
         source_id: source.id.clone(),
         title: source.title(),
-        url: source.url(parsed.members.first().map_or("", String::as_str)),
+        url: match parsed.members.as_slice() {
+            [only] => source.url(only),
+            // Which of several files a value rests on depends on the ticker.
+            _ => source.package_url(),
+        },
         package: PackageRef {
             name: source.package.clone(),
             version: source.version.clone(),

@@ -65,7 +65,7 @@ pub struct DataSource {
     pub source_id: String,
     /// A person's name for the source.
     pub title: String,
-    /// Package URL of the first member.
+    /// Package URL of the member, or of the package where there are several.
     pub url: String,
     /// The package.
     pub package: PackageRef,

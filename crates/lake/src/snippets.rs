@@ -19,8 +19,14 @@ const ARTICLES_MAX: usize = 4;
 /// Of these the best also lend the first sentences of their body.
 const BODIES_MAX: usize = 2;
 const WINDOW_DAYS: f64 = 30.0;
-/// Share of common words from which two titles tell the same story.
-const SAME_STORY: f64 = 0.6;
+/// Share of common content words, of the shorter title, from which two titles
+/// tell the same story; at least two words must be common.
+const SAME_STORY: f64 = 0.35;
+/// Words that say nothing about the story.
+const EMPTY_WORDS: [&str; 20] = [
+    "stock", "stocks", "share", "shares", "with", "from", "that", "this", "after", "will", "have",
+    "what", "than", "into", "more", "today", "about", "here", "your", "inc",
+];
 
 struct Article<'a> {
     record_id: &'a str,
@@ -87,7 +93,7 @@ fn articles<'a>(batch: &'a RecordBatch, name: &Name) -> Option<Vec<Article<'a>>>
                 known_at: DateTime::<Utc>::from_timestamp_micros(known_ats[row])?,
             },
             names_company: names_company(titles.value(row), name),
-            words: words(titles.value(row)),
+            words: content_words(titles.value(row), name),
         })
     });
     Some(
@@ -193,17 +199,25 @@ fn names_company(title: &str, name: &Name) -> bool {
     found(name.ticker.as_str()) || name.aliases.iter().any(|alias| found(alias))
 }
 
-fn words(title: &str) -> BTreeSet<String> {
-    let words = title
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|w| !w.is_empty());
-    words.map(str::to_lowercase).collect()
+/// Returns the words that make up the story: long ones and numbers, without
+/// those all titles about the company share.
+fn content_words(title: &str, name: &Name) -> BTreeSet<String> {
+    let words = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric());
+        words.map(str::to_lowercase).collect()
+    };
+    let mut story = words(title);
+    story.retain(|word| word.len() >= 4 || word.bytes().any(|b| b.is_ascii_digit()));
+    let company = name.aliases.iter().flat_map(|alias| words(alias));
+    for word in company.chain(EMPTY_WORDS.map(str::to_owned)) {
+        story.remove(&word);
+    }
+    story
 }
 
 fn same_story(a: &BTreeSet<String>, b: &BTreeSet<String>) -> bool {
     let common = a.intersection(b).count();
-    let all = a.len() + b.len() - common;
-    all == 0 || common as f64 / all as f64 >= SAME_STORY
+    a == b || (common >= 2 && common as f64 >= SAME_STORY * a.len().min(b.len()) as f64)
 }
 
 #[cfg(test)]
@@ -248,11 +262,19 @@ mod tests {
         };
         assert!(names_company("Why GE's stock fell", &name));
         assert!(!names_company("GEICO and Geely", &name));
-        let same = |a, b| same_story(&words(a), &words(b));
+        let same = |a, b| same_story(&content_words(a, &name), &content_words(b, &name));
         assert!(same(
-            "Apple: iPhone demand falls",
-            "Apple iPhone Demand Falls!"
+            "GE: engine demand falls",
+            "General Electric engine demand falls!"
         ));
-        assert!(!same("Apple falls", "Why Microsoft rose today"));
+        assert!(same(
+            "A GE executive is leaving the company after being filmed in a viral TikTok video",
+            "GE exec exits after coarse remarks in viral TikTok video: report"
+        ));
+        assert!(!same("General Electric falls", "Why Microsoft rose today"));
+        assert!(!same(
+            "Engine orders grow at GE",
+            "GE buys a maker of turbines"
+        ));
     }
 }

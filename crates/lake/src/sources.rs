@@ -76,11 +76,17 @@ impl Source {
         Ok(path.replace("{symbol}", symbol.unwrap_or_default()))
     }
 
+    /// Returns the package URL, e.g. `pkg:pypi/skfolio@1.12.2`.
+    #[must_use]
+    pub fn package_url(&self) -> String {
+        format!("pkg:pypi/{}@{}", self.package, self.version)
+    }
+
     /// Returns the package URL of a member, e.g.
     /// `pkg:pypi/skfolio@1.12.2#skfolio/datasets/data/sp500_dataset.csv.gz`.
     #[must_use]
     pub fn url(&self, member: &str) -> String {
-        format!("pkg:pypi/{}@{}#{member}", self.package, self.version)
+        format!("{}#{member}", self.package_url())
     }
 
     /// Returns a person's name for the source, e.g. `skfolio 1.12.2`.

@@ -78,6 +78,8 @@ fn a_claim_states_its_own_evidence_only() {
             true,
         ),
         (1, "The S&P 500 21-day return is -9.3%.", true),
+        (1, "The S&P 500 21-day return is -9.3%, showing a supportive market.", false),
+        (2, "The VIX level is 31.6, showing falling nerves.", false),
         (1, "The S&P 500 21-day return is 9.3%.", false),
         (1, "The S&P 500 21-day return is -9.4%.", false),
         (1, "The VIX level is 31.6.", false),
@@ -243,11 +245,11 @@ fn verification_refutes_what_the_evidence_does_not_say() {
 #[test]
 fn a_refuted_direction_cannot_be_sampled_again() {
     let read = sample::read();
-    let item = read.item(EvidenceId(2)).unwrap();
-    let text = "{\"e\":[\"E2\"],\"c\":\"The VIX level is 31.6, showing falling nerves.\"}";
+    let item = read.item(EvidenceId(5)).unwrap();
+    let text = "{\"e\":[\"E5\"],\"c\":\"Apple raises output on rising demand for phones.\"}";
     let free = claim_grammar(&read, item, &BTreeSet::new());
     assert_eq!(takes(&free, text), (text.len(), true));
-    let bound = claim_grammar(&read, item, &[Direction::Down].into());
+    let bound = claim_grammar(&read, item, &[Direction::Up].into());
     assert!(takes(&bound, text).0 < text.len());
 }
 

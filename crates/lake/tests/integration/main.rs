@@ -4,7 +4,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a helper of a test may panic like the test"
+    clippy::print_stdout,
+    reason = "a helper of a test may panic and print like the test"
 )]
 
 mod build;

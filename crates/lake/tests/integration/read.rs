@@ -141,32 +141,3 @@ async fn every_ticker_reads_everywhere_and_fast() {
     // The target is 60 ms; the bound leaves room for a busy machine.
     assert!(median.as_millis() < 250, "median {median:?}");
 }
-
-#[tokio::test]
-async fn zz_probe() {
-    let s = snapshot().await;
-    for (t, d) in [
-        ("AAPL", "2022-09-30"),
-        ("MSFT", "2022-09-30"),
-        ("MSFT", "2006-02-15"),
-        ("RRC", "1990-12-31"),
-        ("JPM", "2018-12-20"),
-        ("AAPL", "1990-01-02"),
-        ("PEP", "2021-11-30"),
-    ] {
-        let i = Instant::now();
-        let r = read(&s, t, d).await;
-        println!("\n== {t} {d} {:?}", i.elapsed());
-        for e in r.catalogue() {
-            println!(
-                "{} {:12} {} | {} | {} | {}",
-                e.id,
-                e.section().key(),
-                e.text(),
-                e.provenance().source,
-                e.provenance().url,
-                e.provenance().known_at
-            );
-        }
-    }
-}

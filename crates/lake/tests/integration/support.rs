@@ -9,10 +9,11 @@ use domain::FixedClock;
 use indicatif::ProgressBar;
 use lake::{BuildOptions, BuildReport, LakeError, Snapshot, SourceList, Universe, build_snapshot};
 
-/// Returns the data directory: `R2R_DATA_DIR` or `data` in the repository root.
+/// Returns the data directory: `R2R_DATA_DIR`, relative to the repository root
+/// as the Makefile sets it, or `data` there.
 pub(crate) fn data_dir() -> PathBuf {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../data");
-    std::env::var_os("R2R_DATA_DIR").map_or_else(default, PathBuf::from)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.join(std::env::var_os("R2R_DATA_DIR").unwrap_or_else(|| "data".into()))
 }
 
 /// Builds the universe R20 with given configuration.

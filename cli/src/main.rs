@@ -1,0 +1,82 @@
+//! `r2r`: data, models and theses from the command line.
+
+mod data;
+mod model;
+mod screen;
+mod thesis;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use domain::SystemClock;
+use inference::model::ModelError;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code for a model or snapshot that is missing or not the promised one.
+const EXIT_UNUSABLE_INPUT: u8 = 2;
+
+/// Point-in-time financial data in, evidence-grounded analyst theses out.
+#[derive(Debug, Parser)]
+#[command(name = "r2r", version, after_help = contract::DISCLAIMER)]
+struct Cli {
+    /// Where packages, models and snapshots are kept.
+    #[arg(long, env = "R2R_DATA_DIR", default_value = "data", global = true)]
+    data_dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch source packages and build snapshots.
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Fetch, list and verify models.
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Write the thesis of a ticker.
+    Thesis(thesis::Args),
+    /// Decode for a parent process; started by r2r itself.
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("R2R_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if matches!(cli.command, Command::Worker) {
+        return inference::worker::main();
+    }
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: the whole chain of causes, joined by colons.
+            anstream::eprintln!("r2r: {error:#}");
+            let unusable = error.chain().any(|cause| cause.is::<ModelError>());
+            ExitCode::from(if unusable { EXIT_UNUSABLE_INPUT } else { 1 })
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Data(command) => data::run(&command, &cli.data_dir, &SystemClock).await,
+        Command::Model(command) => model::run(&command, &cli.data_dir),
+        Command::Thesis(args) => thesis::run(&args, &cli.data_dir).await,
+        Command::Worker => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,100 @@
+//! A thesis as a person reads it.
+
+use std::fmt::Write as _;
+
+use anstyle::{AnsiColor, Color, Style};
+use contract::{EvidenceDetail, Thesis};
+use domain::{AsOfRead, EvidenceKind, Label, Section};
+
+const BAR_WIDTH: f64 = 40.0;
+
+/// Renders a thesis: sections, claims with their citations, the decision bar.
+pub(crate) fn thesis(thesis: &Thesis) -> String {
+    let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
+    let mut out = String::new();
+    let _ = writeln!(out, "{bold}{} ({}){bold:#}  as of {}", thesis.company, thesis.ticker, thesis.as_of);
+    let mut cited = thesis.thesis.evidence.iter().zip(&thesis.verification);
+    for section in Section::ALL {
+        let _ = writeln!(out, "\n{bold}{}{bold:#}", section.key().to_uppercase());
+        for claim in thesis.thesis.claims(section) {
+            let Some((evidence, verdict)) = cited.next() else { break };
+            let _ = writeln!(out, "  {}  {claim}", evidence.claim_id);
+            let (mark, close) = match &evidence.detail {
+                EvidenceDetail::Text { .. } => ("\"", "\""),
+                EvidenceDetail::Numeric { .. } => ("", ""),
+            };
+            let _ = writeln!(
+                out,
+                "      {dim}{}: {mark}{}{close} - {}, known {} ({}){dim:#}",
+                evidence.evidence_id,
+                evidence.detail.text(),
+                evidence.source,
+                evidence.time.format("%Y-%m-%d"),
+                format!("{:?}", verdict.verdict).to_lowercase(),
+            );
+        }
+    }
+    decision(&mut out, thesis);
+    let receipt = &thesis.receipt;
+    let _ = writeln!(
+        out,
+        "\n{dim}model {} {}  snapshot {}  contract {}  seed {}\n{}{dim:#}",
+        receipt.model,
+        receipt.model_digest.short(),
+        receipt.snapshot_id.short(),
+        receipt.contract_digest.short(),
+        receipt.seed,
+        thesis.disclaimer,
+    );
+    out
+}
+
+fn decision(out: &mut String, thesis: &Thesis) {
+    let decision = &thesis.decision;
+    let (bold, style) = (Style::new().bold(), colour(decision.label));
+    let _ = writeln!(
+        out,
+        "\n{bold}DECISION{bold:#}  {style}{}{style:#}  conviction {:.2}",
+        decision.label, decision.conviction
+    );
+    for (label, p) in Label::ALL.into_iter().zip(decision.probs.values()) {
+        let style = colour(label);
+        let bar = "#".repeat((p * BAR_WIDTH).round() as usize);
+        let _ = writeln!(out, "  {label:<5} {:>5.1}%  {style}{bar}{style:#}", p * 100.0);
+    }
+    let controls = &thesis.controls;
+    let stop = controls.stop_max_dd.map_or("unknown".to_owned(), |dd| format!("{:.1}%", dd * 100.0));
+    let _ = writeln!(
+        out,
+        "  position at most {:.2}% of NAV, stop at a loss of {stop}; probabilities are not calibrated yet",
+        controls.max_position_pct_nav
+    );
+}
+
+fn colour(label: Label) -> Style {
+    let colour = match label {
+        Label::SSell | Label::Sell => AnsiColor::Red,
+        Label::Hold => AnsiColor::Yellow,
+        Label::Buy | Label::SBuy => AnsiColor::Green,
+    };
+    Style::new().bold().fg_color(Some(Color::Ansi(colour)))
+}
+
+/// Prints every evidence item with its source and times.
+pub(crate) fn catalogue(read: &AsOfRead) {
+    let dim = Style::new().dimmed();
+    for item in read.catalogue() {
+        let provenance = item.provenance();
+        anstream::println!("{:<4} {:<12} {}", item.id.to_string(), item.section(), item.text());
+        let place = match &item.kind {
+            EvidenceKind::Text(s) => format!("{} {} {}[{}..{}]", s.file, s.record_id, s.column, s.start, s.end),
+            EvidenceKind::Numeric(f) => format!("{} = {}", f.name, f.value),
+        };
+        anstream::println!(
+            "     {dim}{place}  {}  event {}  known {}{dim:#}",
+            provenance.source,
+            provenance.event_time.format("%Y-%m-%dT%H:%MZ"),
+            provenance.known_at.format("%Y-%m-%dT%H:%MZ"),
+        );
+    }
+}

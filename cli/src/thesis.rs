@@ -1,0 +1,93 @@
+//! `r2r thesis`: one thesis, or exactly what the model reads and may write.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context;
+use clap::{Args as ClapArgs, ValueEnum};
+use domain::{AsOf, AsOfRead, Ticker};
+use indicatif::ProgressBar;
+use inference::{
+    EngineConfig, WorkerCommand, Writer,
+    model::{self, ModelManifest},
+};
+use lake::Snapshot;
+
+use crate::screen;
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  r2r thesis AAPL --as-of 2022-09-30\n  r2r thesis JPM --json\n  r2r thesis MSFT --show prompt")]
+pub(crate) struct Args {
+    /// Ticker of the snapshot's universe, e.g. AAPL.
+    ticker: Ticker,
+    /// Date whose knowledge may be used, YYYY-MM-DD; the snapshot's last by default.
+    #[arg(long)]
+    as_of: Option<AsOf>,
+    /// Seed of the sampler: another seed gives another wording.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print the answer as the API gives it.
+    #[arg(long, conflicts_with = "show")]
+    json: bool,
+    /// Print what the model reads or may write instead of decoding.
+    #[arg(long, value_enum)]
+    show: Option<Show>,
+    /// Name of a model manifest, or path of a GGUF file.
+    #[arg(long, default_value = ModelManifest::DEFAULT)]
+    model: String,
+    /// Bound on the decoding time in seconds.
+    #[arg(long, default_value_t = 60)]
+    timeout_s: u64,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Show {
+    /// The prompt, system text first.
+    Prompt,
+    /// The evidence with sources and times.
+    Catalogue,
+    /// The grammar of the answer.
+    Grammar,
+}
+
+pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
+    let snapshot = Snapshot::open_current(data_dir).await?;
+    let last = snapshot.range().map(|(_, last)| AsOf::end_of(last));
+    let as_of = args.as_of.or(last).context("the snapshot has no closes; run `r2r data build`")?;
+    let read = snapshot.read(&args.ticker, as_of).await?;
+    match args.show {
+        Some(what) => show(what, &read),
+        None => write(args, data_dir, &read).await?,
+    }
+    Ok(())
+}
+
+fn show(what: Show, read: &AsOfRead) {
+    match what {
+        Show::Prompt => {
+            let prompt = contract::render(read);
+            anstream::print!("{}---\n{}", prompt.system, prompt.user);
+        }
+        Show::Catalogue => screen::catalogue(read),
+        Show::Grammar => anstream::print!("{}", contract::grammar(read)),
+    }
+}
+
+async fn write(args: &Args, data_dir: &Path, read: &AsOfRead) -> anyhow::Result<()> {
+    let worker = WorkerCommand::current_exe()?;
+    let model = model::locate(&args.model, &data_dir.join("models"), &worker)?;
+    let progress = ProgressBar::new_spinner().with_message("decoding");
+    progress.enable_steady_tick(Duration::from_millis(120));
+    let config = EngineConfig::new(model, contract::system_prompt(), worker);
+    let writer = Writer::start(config, Writer::DEFAULT_SAMPLING).await?;
+    let timeout = Duration::from_secs(args.timeout_s);
+    let thesis = writer.write(read, args.seed, timeout).await;
+    progress.finish_and_clear();
+    writer.engine().shutdown().await;
+    let thesis = thesis.with_context(|| format!("no thesis for {}", args.ticker))?;
+    if args.json {
+        anstream::println!("{}", serde_json::to_string(&thesis)?);
+    } else {
+        anstream::print!("{}", screen::thesis(&thesis));
+    }
+    Ok(())
+}

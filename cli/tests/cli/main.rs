@@ -1,0 +1,93 @@
+//! The command line as a person uses it: the real binary, snapshot and model.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// Where `make test` has put packages, model and snapshot.
+fn data_dir() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
+    let dir = std::env::var_os("R2R_DATA_DIR").map_or_else(default, PathBuf::from);
+    assert!(dir.join("snapshots").exists(), "no snapshot in {}; `make test` builds it", dir.display());
+    dir
+}
+
+fn r2r(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_r2r"));
+    command.args(args).env("R2R_DATA_DIR", data_dir()).output().unwrap()
+}
+
+fn stdout(args: &[&str]) -> String {
+    let output = r2r(args);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A failure is one line on stderr and nothing on stdout.
+fn failure(args: &[&str]) -> (i32, String) {
+    let output = r2r(args);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(output.stdout.is_empty());
+    (output.status.code().unwrap(), stderr)
+}
+
+/// JPM in 2010 has prices only: the snapshot holds no third party's text.
+#[test]
+fn shows_what_the_model_reads_and_may_write() {
+    let at = ["JPM", "--as-of", "2010-06-30", "--show"];
+    let show = |what: &str| stdout(&[&["thesis"], &at[..], &[what]].concat());
+    insta::assert_snapshot!("prompt", show("prompt"));
+    insta::assert_snapshot!("catalogue", show("catalogue"));
+    assert!(show("grammar").starts_with("start: \"{\""));
+}
+
+#[test]
+fn writes_a_thesis_for_people_and_for_programs() {
+    let args = ["thesis", "AAPL", "--as-of", "2022-09-30"];
+    let text = stdout(&args);
+    for part in ["Apple", "FUNDAMENTALS", "RISKS", "DECISION", "conviction", "not investment advice"] {
+        assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part} is missing in\n{text}");
+    }
+    let json = stdout(&[&args[..], &["--json"]].concat());
+    let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
+    contract::Schema::compile().unwrap().validate(&answer).unwrap();
+    assert_eq!(json, stdout(&[&args[..], &["--json"]].concat()), "the same receipt, other bytes");
+}
+
+#[test]
+fn says_what_is_wrong_in_one_line() {
+    for (args, parts) in [
+        (&["thesis", "APPL"][..], &["APPL", "AAPL"][..]),
+        (&["thesis", "AAPL", "--as-of", "2031-01-01"], &["2031-01-01", "1990-01-02", "2022-12-28"]),
+        (&["thesis", "AAPL", "--as-of", "1980-01-01"], &["1980-01-01", "1990-01-02"]),
+        (&["data", "show", "--data-dir", "nowhere"], &["nowhere", "r2r data build"]),
+    ] {
+        let (code, line) = failure(args);
+        assert_eq!(code, 1, "{line}");
+        for part in parts {
+            assert!(line.contains(part), "{args:?}: {part:?} is missing in {line}");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_is_missing_or_not_the_promised_one_exits_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.gguf");
+    fs::write(&file, b"GGUF\x03\0\0\0not really").unwrap();
+    let file = file.to_str().unwrap();
+    let empty = dir.path().to_str().unwrap();
+    for args in [
+        &["model", "verify", file][..],
+        &["thesis", "AAPL", "--model", file],
+        &["thesis", "AAPL", "--model", "no-such-model"],
+        &["model", "verify", "--data-dir", empty],
+    ] {
+        let (code, line) = failure(args);
+        assert_eq!(code, 2, "{args:?}: {line}");
+    }
+}
