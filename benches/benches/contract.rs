@@ -1,9 +1,6 @@
 //! What one thesis costs in `contract`: everything around the decode.
 
-#![allow(
-    missing_docs,
-    reason = "criterion's macros make undocumented functions"
-)]
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use std::hint::black_box;
 
@@ -27,11 +24,7 @@ fn after_the_decode(c: &mut Criterion) {
     assert_eq!(parse(&decoded).expect("generation JSON").claims, claims);
     c.bench_function("parse draft", |b| b.iter(|| parse(black_box(&decoded))));
     c.bench_function("verify all claims", |b| {
-        b.iter(|| {
-            claims
-                .iter()
-                .all(|claim| verify(black_box(&read), claim).is_ok())
-        });
+        b.iter(|| claims.iter().all(|claim| verify(black_box(&read), claim).is_ok()));
     });
 }
 
@@ -45,9 +38,7 @@ fn answer(c: &mut Criterion) {
     let bytes = to_json();
     let check = |bytes: &[u8]| {
         let value = serde_json::from_slice(bytes).expect("it is JSON");
-        schema
-            .validate(&value)
-            .expect("the fixture's thesis is valid");
+        schema.validate(&value).expect("the fixture's thesis is valid");
     };
     check(&bytes);
     c.bench_function("assemble to JSON", |b| b.iter(to_json));

@@ -1,10 +1,7 @@
 //! What a point-in-time read of the real snapshot costs. Skipped, with a line
 //! that says so, where no snapshot was built.
 
-#![allow(
-    missing_docs,
-    reason = "criterion's macros make undocumented functions"
-)]
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(clippy::print_stderr, reason = "a bench talks to its terminal")]
 
 use std::{hint::black_box, path::PathBuf};
@@ -15,10 +12,8 @@ use lake::Snapshot;
 use tokio::runtime::Runtime;
 
 /// A name with every kind of record, and one with prices only.
-const READS: [(&str, &str, &str); 2] = [
-    ("every kind", "AAPL", "2022-09-30"),
-    ("prices only", "XOM", "2012-03-30"),
-];
+const READS: [(&str, &str, &str); 2] =
+    [("every kind", "AAPL", "2022-09-30"), ("prices only", "XOM", "2012-03-30")];
 
 fn as_of_read(c: &mut Criterion) {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../data");
@@ -42,11 +37,7 @@ fn as_of_read(c: &mut Criterion) {
         });
     }
     c.bench_function("open snapshot", |b| {
-        b.iter(|| {
-            runtime
-                .block_on(Snapshot::open_current(&data))
-                .expect("it opened before")
-        });
+        b.iter(|| runtime.block_on(Snapshot::open_current(&data)).expect("it opened before"));
     });
 }
 

@@ -60,7 +60,10 @@ pub(crate) async fn run(
             fetch_universe(&options)?;
             progress.finish_and_clear();
             let packages = options.universe.source_ids().len();
-            anstream::println!("{packages} packages of universe {} are fetched", options.universe.id);
+            anstream::println!(
+                "{packages} packages of universe {} are fetched",
+                options.universe.id
+            );
         }
         Command::Build { .. } | Command::Show => {
             let report = build_snapshot(&options)?;
@@ -79,7 +82,11 @@ fn tell(report: &BuildReport) {
     }
     if !report.rejected.is_empty() {
         let file = report.dir.join("quarantine.jsonl");
-        anstream::println!("  {} records could not be read: {}", report.rejected.len(), file.display());
+        anstream::println!(
+            "  {} records could not be read: {}",
+            report.rejected.len(),
+            file.display()
+        );
     }
 }
 

@@ -43,7 +43,12 @@ pub(crate) fn run(command: &Command, data_dir: &Path) -> anyhow::Result<()> {
             let prepared = model::locate(model, &directory, &WorkerCommand::current_exe()?)?;
             anstream::println!("{}", prepared.path().display());
             anstream::println!("  sha256 {}", prepared.digest());
-            anstream::println!("  {} {}, {} bytes", prepared.name(), prepared.architecture(), prepared.size());
+            anstream::println!(
+                "  {} {}, {} bytes",
+                prepared.name(),
+                prepared.architecture().name(),
+                prepared.size()
+            );
             Ok(())
         }
     }
@@ -78,11 +83,12 @@ fn fetch(name: &str, data_dir: &Path, directory: &Path) -> anyhow::Result<()> {
 
 fn list(directory: &Path) -> anyhow::Result<()> {
     for manifest in ModelManifest::builtin()? {
-        let present = if directory.join(&manifest.file).exists() { "fetched" } else { "not fetched" };
+        let present =
+            if directory.join(&manifest.file).exists() { "fetched" } else { "not fetched" };
         anstream::println!(
             "{:<28} {:<8} {:>5.0} MB  context {:>6}  {}  {present}",
             manifest.name,
-            manifest.architecture,
+            manifest.architecture.name(),
             manifest.size as f64 / 1e6,
             manifest.context_length,
             manifest.licence,

@@ -12,7 +12,11 @@ const BAR_WIDTH: f64 = 40.0;
 pub(crate) fn thesis(thesis: &Thesis) -> String {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     let mut out = String::new();
-    let _ = writeln!(out, "{bold}{} ({}){bold:#}  as of {}", thesis.company, thesis.ticker, thesis.as_of);
+    let _ = writeln!(
+        out,
+        "{bold}{} ({}){bold:#}  as of {}",
+        thesis.company, thesis.ticker, thesis.as_of
+    );
     let mut cited = thesis.thesis.evidence.iter().zip(&thesis.verification);
     for section in Section::ALL {
         let _ = writeln!(out, "\n{bold}{}{bold:#}", section.key().to_uppercase());
@@ -63,7 +67,8 @@ fn decision(out: &mut String, thesis: &Thesis) {
         let _ = writeln!(out, "  {label:<5} {:>5.1}%  {style}{bar}{style:#}", p * 100.0);
     }
     let controls = &thesis.controls;
-    let stop = controls.stop_max_dd.map_or("unknown".to_owned(), |dd| format!("{:.1}%", dd * 100.0));
+    let stop =
+        controls.stop_max_dd.map_or("unknown".to_owned(), |dd| format!("{:.1}%", dd * 100.0));
     let _ = writeln!(
         out,
         "  position at most {:.2}% of NAV, stop at a loss of {stop}; probabilities are not calibrated yet",
@@ -87,7 +92,9 @@ pub(crate) fn catalogue(read: &AsOfRead) {
         let provenance = item.provenance();
         anstream::println!("{:<4} {:<12} {}", item.id.to_string(), item.section(), item.text());
         let place = match &item.kind {
-            EvidenceKind::Text(s) => format!("{} {} {}[{}..{}]", s.file, s.record_id, s.column, s.start, s.end),
+            EvidenceKind::Text(s) => {
+                format!("{} {} {}[{}..{}]", s.file, s.record_id, s.column, s.start, s.end)
+            }
             EvidenceKind::Numeric(f) => format!("{} = {}", f.name, f.value),
         };
         anstream::println!(

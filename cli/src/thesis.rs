@@ -15,7 +15,9 @@ use lake::Snapshot;
 use crate::screen;
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  r2r thesis AAPL --as-of 2022-09-30\n  r2r thesis JPM --json\n  r2r thesis MSFT --show prompt")]
+#[command(
+    after_help = "Examples:\n  r2r thesis AAPL --as-of 2022-09-30\n  r2r thesis JPM --json\n  r2r thesis MSFT --show prompt"
+)]
 pub(crate) struct Args {
     /// Ticker of the snapshot's universe, e.g. AAPL.
     ticker: Ticker,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::{Schema, SchemaError};
 use inference::{
     EngineConfig, InferenceError, WorkerCommand, Writer,
-    model::{self, ModelError, ModelManifest},
+    model::{self, ModelError},
 };
 use lake::{LakeError, Snapshot};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -62,12 +62,13 @@ impl App {
     ) -> Result<Self, StartError> {
         let schema = Schema::compile()?;
         let openapi = serde_json::to_vec(&api::openapi_document(schema.document()))?.into();
-        let (manifest, models) = (config.engine.model.clone(), config.data.dir.join("models"));
+        let (choice, models) = (config.engine.model.clone(), config.data.dir.join("models"));
         let command = worker.clone();
         // Hashing 100 MB, and the first time converting them, is not for the runtime.
-        let model = tokio::task::spawn_blocking(move || prepare(&manifest, &models, &command));
+        let model = tokio::task::spawn_blocking(move || model::locate(&choice, &models, &command));
         let model = model.await??;
-        let snapshot = Arc::new(open_snapshot(&config.data.dir, config.data.snapshot.as_ref()).await?);
+        let snapshot =
+            Arc::new(open_snapshot(&config.data.dir, config.data.snapshot.as_ref()).await?);
         let (model_name, digest) = (model.name().to_owned(), model.digest());
         let mut engine = EngineConfig::new(model, contract::system_prompt(), worker);
         engine.max_in_flight = config.engine.queue_max;
@@ -106,15 +107,6 @@ impl App {
     pub fn openapi(&self) -> Bytes {
         self.openapi.clone()
     }
-}
-
-fn prepare(
-    manifest: &Path,
-    models: &Path,
-    worker: &WorkerCommand,
-) -> Result<model::PreparedModel, ModelError> {
-    let manifest = ModelManifest::load(manifest)?;
-    model::prepare(&manifest, models, worker)
 }
 
 async fn open_snapshot(data: &Path, chosen: Option<&PathBuf>) -> Result<Snapshot, LakeError> {

@@ -8,6 +8,7 @@ use figment::{
     Figment,
     providers::{Env, Format as _, Serialized, Toml},
 };
+use inference::model::ModelManifest;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -71,8 +72,8 @@ pub struct DataConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {
-    /// Manifest of the model.
-    pub model: PathBuf,
+    /// Name of the model, or path of its `.toml` manifest or `.gguf` file.
+    pub model: String,
     /// Requests that may wait for the engine; one more is answered 503.
     pub queue_max: usize,
 }
@@ -93,8 +94,8 @@ pub struct CacheConfig {
 pub struct BatchConfig {
     /// Most tickers of one batch.
     pub tickers_max: usize,
-    /// Theses all batches together may have in the engine, so that single
-    /// requests find room in its queue.
+    /// Theses all batches together may have in the engine: as many as it decodes
+    /// at a time keep it busy and leave its queue to single requests.
     pub in_engine_max: usize,
 }
 
@@ -125,7 +126,7 @@ impl Default for DataConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { model: PathBuf::from("models/smollm2-135m-instruct.toml"), queue_max: 64 }
+        Self { model: ModelManifest::DEFAULT.to_owned(), queue_max: 64 }
     }
 }
 
@@ -137,7 +138,7 @@ impl Default for CacheConfig {
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { tickers_max: 1_000, in_engine_max: 16 }
+        Self { tickers_max: 1_000, in_engine_max: 8 }
     }
 }
 
@@ -200,12 +201,20 @@ impl Config {
         let head = http.head_bytes_max;
         if !(1 << 10..=1 << 18).contains(&head) {
             let expected = "1024 to 262144";
-            return Err(ConfigError::Range { key: "http.head_bytes_max", found: head as u64, expected });
+            return Err(ConfigError::Range {
+                key: "http.head_bytes_max",
+                found: head as u64,
+                expected,
+            });
         }
         let tickers = self.batch.tickers_max;
         if !(1..=1_000).contains(&tickers) {
             let expected = "1 to 1000";
-            return Err(ConfigError::Range { key: "batch.tickers_max", found: tickers as u64, expected });
+            return Err(ConfigError::Range {
+                key: "batch.tickers_max",
+                found: tickers as u64,
+                expected,
+            });
         }
         if self.batch.in_engine_max > self.engine.queue_max {
             let found = self.batch.in_engine_max as u64;

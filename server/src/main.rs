@@ -52,7 +52,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -80,7 +81,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let worker = WorkerCommand::current_exe().context("the path of this program")?;
     let app = Arc::new(App::start(config, worker, recorder.clone()).await?);
     let listen = app.config().http.listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
     let address = listener.local_addr()?;
     let shutdown = shutdown()?;
     announce(&app, address);
@@ -116,7 +118,9 @@ fn announce(app: &App, address: std::net::SocketAddr) {
         snapshot.id = %snapshot.id(),
         "r2r-server is ready on http://{address}",
     );
-    eprintln!("r2r-server is ready on http://{address}\n  curl -s http://{address}/v1/thesis -d '{body}'");
+    eprintln!(
+        "r2r-server is ready on http://{address}\n  curl -s http://{address}/v1/thesis -d '{body}'"
+    );
 }
 
 /// Returns a future that ends with the first SIGTERM or SIGINT; a second one

@@ -33,7 +33,8 @@ pub const CACHE_BYTES: &str = "r2r_cache_bytes";
 
 /// Buckets from a cache hit to the deadline.
 const SECONDS: [f64; 16] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
 ];
 
 /// Installs the process's recorder and describes the metrics.
@@ -44,7 +45,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .install_recorder()?;
-    describe_counter!(HTTP_REQUESTS, "Requests by route and status; 499 is a client that went away.");
+    describe_counter!(
+        HTTP_REQUESTS,
+        "Requests by route and status; 499 is a client that went away."
+    );
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "Time from request head to answer.");
     describe_gauge!(HTTP_IN_FLIGHT, "Requests being answered.");
     describe_gauge!(CONNECTIONS, "Open connections.");

@@ -74,7 +74,7 @@ pub enum ApiError {
         limit: usize,
     },
     /// The universe has no such ticker.
-    #[error("ticker {ticker} is not in the universe")]
+    #[error("ticker {ticker} is not in the universe{}", near_text(near))]
     UnknownTicker {
         /// The ticker.
         ticker: String,
@@ -205,7 +205,10 @@ impl ApiError {
             Self::Overloaded(after) | Self::NotReady(after) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds(*after)));
             }
-            Self::Rejected(_) | Self::BodyTooLarge { .. } | Self::BodyTimeout(_) | Self::BodyBroken => {
+            Self::Rejected(_)
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout(_)
+            | Self::BodyBroken => {
                 headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -267,21 +270,28 @@ fn rejected(rejection: Rejection) -> Outside {
         Rejection::Malformed(_) => {
             (StatusCode::BAD_REQUEST, "malformed-request", "Malformed request")
         }
-        Rejection::Version => (
-            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            "http-version",
-            "HTTP version not supported",
-        ),
-        Rejection::TargetTooLong => (StatusCode::URI_TOO_LONG, "target-too-long", "Target too long"),
-        Rejection::TooLarge { .. } => {
-            (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
+        Rejection::Version => {
+            (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http-version", "HTTP version not supported")
         }
+        Rejection::TargetTooLong => {
+            (StatusCode::URI_TOO_LONG, "target-too-long", "Target too long")
+        }
+        Rejection::TooLarge { .. } => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head-too-large",
+            "Request head too large",
+        ),
         Rejection::TransferCoding => {
             (StatusCode::NOT_IMPLEMENTED, "transfer-coding", "Transfer coding not supported")
         }
         Rejection::Timeout(_) => (StatusCode::REQUEST_TIMEOUT, "head-timeout", "Request too slow"),
     };
     Outside { status, kind, title, more: Value::Null }
+}
+
+fn near_text(near: &[Ticker]) -> String {
+    let names: Vec<&str> = near.iter().map(Ticker::as_str).collect();
+    if names.is_empty() { String::new() } else { format!("; near: {}", names.join(", ")) }
 }
 
 /// Rounds up to whole seconds, at least one: `Retry-After` has no fractions.

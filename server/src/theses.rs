@@ -231,11 +231,11 @@ impl Theses {
         patience: Patience,
         ends_at: Option<Instant>,
     ) -> Result<Bytes, ApiError> {
+        let read = self.read(ask).await?;
         let _place = match patience {
             Patience::Deadline => None,
             Patience::Batch => Some(self.batch_places.acquire().await),
         };
-        let read = self.read(ask).await?;
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
         loop {
             let left = ends_at.saturating_duration_since(Instant::now());

@@ -11,14 +11,8 @@ const TABLE: [(&str, Allowed); 8] = [
     ("contract", Allowed::Only(&["domain"])),
     ("lake", Allowed::Only(&["domain"])),
     ("inference", Allowed::Only(&["domain", "contract"])),
-    (
-        "server",
-        Allowed::Only(&["domain", "contract", "lake", "inference"]),
-    ),
-    (
-        "cli",
-        Allowed::Only(&["domain", "contract", "lake", "inference"]),
-    ),
+    ("server", Allowed::Only(&["domain", "contract", "lake", "inference"])),
+    ("cli", Allowed::Only(&["domain", "contract", "lake", "inference"])),
     ("benches", Allowed::Any),
     ("xtask", Allowed::Only(&[])),
 ];
@@ -76,16 +70,10 @@ pub(crate) fn check(packages: &BTreeMap<String, Package>) -> Vec<String> {
             )),
             Some((_, Allowed::Any)) => {}
             Some((_, Allowed::Only(allowed))) => {
-                let forbidden = package
-                    .edges
-                    .iter()
-                    .filter(|e| !allowed.contains(&e.as_str()));
+                let forbidden = package.edges.iter().filter(|e| !allowed.contains(&e.as_str()));
                 violations.extend(forbidden.map(|edge| {
-                    let allowed = if allowed.is_empty() {
-                        "nothing".into()
-                    } else {
-                        allowed.join(", ")
-                    };
+                    let allowed =
+                        if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") };
                     format!("{name} depends on {edge}; the dependency table allows {allowed}")
                 }));
             }
@@ -104,10 +92,7 @@ fn owner(dependency: &str) -> Option<&'static str> {
         Some(start) => dependency.starts_with(start),
         None => dependency == pattern,
     };
-    OWNERS
-        .iter()
-        .find(|(pattern, _)| stands_for(pattern))
-        .map(|(_, owner)| *owner)
+    OWNERS.iter().find(|(pattern, _)| stands_for(pattern)).map(|(_, owner)| *owner)
 }
 
 #[cfg(test)]
@@ -116,10 +101,7 @@ mod tests {
 
     fn check_one(name: &str, edges: &[&str], names: &[&str]) -> Vec<String> {
         let set = |items: &[&str]| items.iter().map(|i| (*i).to_owned()).collect();
-        let package = Package {
-            edges: set(edges),
-            names: set(names),
-        };
+        let package = Package { edges: set(edges), names: set(names) };
         check(&BTreeMap::from([(name.to_owned(), package)]))
     }
 
@@ -144,10 +126,7 @@ mod tests {
         ] {
             let found = check_one(name, &[edge], &[]);
             assert_eq!(found.len(), 1, "{name} -> {edge}: {found:?}");
-            assert!(
-                found[0].starts_with(&format!("{name} depends on {edge}")),
-                "{found:?}"
-            );
+            assert!(found[0].starts_with(&format!("{name} depends on {edge}")), "{found:?}");
         }
     }
 

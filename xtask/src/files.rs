@@ -11,12 +11,8 @@ const FORBIDDEN_ENDINGS: [&str; 2] = [".gguf", ".parquet"];
 
 /// Top directories that exist on somebody's machine only; `true` where a
 /// user's name has to follow.
-const MACHINE_DIRS: [(&str, bool); 4] = [
-    ("work", false),
-    ("root", false),
-    ("home", true),
-    ("Users", true),
-];
+const MACHINE_DIRS: [(&str, bool); 4] =
+    [("work", false), ("root", false), ("home", true), ("Users", true)];
 
 /// Package registries and distribution mirrors. Packages are named, not hosts:
 /// whoever runs the build decides where its clients fetch from.
@@ -44,16 +40,11 @@ const LOCK_FILE: &str = "Cargo.lock";
 pub(crate) fn check_blob(path: &str, bytes: u64) -> Option<String> {
     let lower = path.to_ascii_lowercase();
     if let Some(ending) = FORBIDDEN_ENDINGS.iter().find(|e| lower.ends_with(*e)) {
-        return Some(format!(
-            "{path}: {ending} files are fetched and never tracked"
-        ));
+        return Some(format!("{path}: {ending} files are fetched and never tracked"));
     }
     let limit = MAX_BYTES >> 20;
     (bytes > MAX_BYTES).then(|| {
-        format!(
-            "{path}: {:.1} MiB, more than {limit} MiB",
-            bytes as f64 / f64::from(1 << 20)
-        )
+        format!("{path}: {:.1} MiB, more than {limit} MiB", bytes as f64 / f64::from(1 << 20))
     })
 }
 
@@ -71,9 +62,7 @@ pub(crate) fn check_text(path: &str, text: &str) -> Vec<String> {
         }
         let lower = line.to_ascii_lowercase();
         if let Some(host) = hosts.iter().find(|host| names_host(&lower, host)) {
-            found.push(format!(
-                "{at}: {host} is a registry's host; name the package instead"
-            ));
+            found.push(format!("{at}: {host} is a registry's host; name the package instead"));
         }
     }
     found
@@ -167,11 +156,8 @@ mod tests {
             assert!(check_text("Cargo.lock", &line).is_empty());
         }
         let io = "io";
-        for line in [
-            format!("mycrates.{io}"),
-            format!("crates.{io}n"),
-            "the crates are".to_owned(),
-        ] {
+        for line in [format!("mycrates.{io}"), format!("crates.{io}n"), "the crates are".to_owned()]
+        {
             assert!(check_text("README.md", &line).is_empty(), "{line}");
         }
     }

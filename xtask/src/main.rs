@@ -1,11 +1,7 @@
 //! `cargo run --release -p xtask -- tidy`: the rules of the house that no
 //! compiler checks. Prints outliers, fails on violations.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command talks to its terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
 mod edges;
 mod files;
@@ -37,10 +33,7 @@ fn main() -> ExitCode {
 
 /// Runs every rule and returns whether all hold.
 fn tidy() -> Result<bool> {
-    let metadata = MetadataCommand::new()
-        .no_deps()
-        .exec()
-        .context("cargo metadata failed")?;
+    let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
     let root = metadata.workspace_root.as_std_path();
     let tracked = tracked::list(root)?;
     let mut violations = edges::check(&edges::packages(&metadata));

@@ -20,10 +20,7 @@ pub(crate) fn find(path: &str, text: &str) -> Vec<String> {
     }
     // What does not parse is the compiler's to report.
     if let (true, Ok(file)) = (path.ends_with(".rs"), syn::parse_file(text)) {
-        let mut long = LongFunctions {
-            path,
-            found: &mut found,
-        };
+        let mut long = LongFunctions { path, found: &mut found };
         long.visit_file(&file);
     }
     found
@@ -74,38 +71,26 @@ mod tests {
 
     fn function(lines: usize) -> String {
         // The signature and the closing brace are two of them.
-        format!(
-            "/// Documented.\nfn long() {{\n{}}}\n",
-            "    step();\n".repeat(lines - 2)
-        )
+        format!("/// Documented.\nfn long() {{\n{}}}\n", "    step();\n".repeat(lines - 2))
     }
 
     #[test]
     fn a_function_is_long_from_71_lines_on() {
         assert!(find("a.rs", &function(70)).is_empty());
-        assert_eq!(
-            find("a.rs", &function(71)),
-            ["a.rs:2: fn long has 71 lines, more than 70"]
-        );
+        assert_eq!(find("a.rs", &function(71)), ["a.rs:2: fn long has 71 lines, more than 70"]);
     }
 
     #[test]
     fn methods_and_default_methods_count() {
         let body = function(80);
-        let found = find(
-            "a.rs",
-            &format!("impl A {{\n{body}}}\ntrait B {{\n{body}}}\n"),
-        );
+        let found = find("a.rs", &format!("impl A {{\n{body}}}\ntrait B {{\n{body}}}\n"));
         assert_eq!(found.len(), 2, "{found:?}");
     }
 
     #[test]
     fn a_file_is_long_from_501_lines_on() {
         assert!(find("a.py", &"x\n".repeat(500)).is_empty());
-        assert_eq!(
-            find("a.py", &"x\n".repeat(501)),
-            ["a.py: 501 lines, more than 500"]
-        );
+        assert_eq!(find("a.py", &"x\n".repeat(501)), ["a.py: 501 lines, more than 500"]);
         assert!(find("data.json", &"x\n".repeat(501)).is_empty());
     }
 }

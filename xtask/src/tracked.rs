@@ -15,17 +15,10 @@ pub(crate) fn list(root: &Path) -> Result<Vec<String>> {
         .output()
         .context("cannot start git; install it")?;
     let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "git ls-files failed: {}",
-        complaint.trim()
-    );
+    ensure!(output.status.success(), "git ls-files failed: {}", complaint.trim());
     let names = String::from_utf8(output.stdout).context("a tracked file has a non-UTF-8 name")?;
-    let mut names: Vec<String> = names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let mut names: Vec<String> =
+        names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     names.sort();
     names.dedup();
     Ok(names)

@@ -10,7 +10,11 @@ use std::{
 fn data_dir() -> PathBuf {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
     let dir = std::env::var_os("R2R_DATA_DIR").map_or_else(default, PathBuf::from);
-    assert!(dir.join("snapshots").exists(), "no snapshot in {}; `make test` builds it", dir.display());
+    assert!(
+        dir.join("snapshots").exists(),
+        "no snapshot in {}; `make test` builds it",
+        dir.display()
+    );
     dir
 }
 
@@ -49,7 +53,9 @@ fn shows_what_the_model_reads_and_may_write() {
 fn writes_a_thesis_for_people_and_for_programs() {
     let args = ["thesis", "AAPL", "--as-of", "2022-09-30"];
     let text = stdout(&args);
-    for part in ["Apple", "FUNDAMENTALS", "RISKS", "DECISION", "conviction", "not investment advice"] {
+    for part in
+        ["Apple", "FUNDAMENTALS", "RISKS", "DECISION", "conviction", "not investment advice"]
+    {
         assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part} is missing in\n{text}");
     }
     let json = stdout(&[&args[..], &["--json"]].concat());

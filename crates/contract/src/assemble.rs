@@ -43,9 +43,7 @@ pub fn assemble(read: &AsOfRead, writing: &Writing, receipt: Receipt) -> Thesis 
     let mut verification = Vec::with_capacity(writing.claims.len());
     let mut key_factors = Vec::new();
     for (claim, verdict) in &writing.claims {
-        let item = read
-            .item(claim.evidence)
-            .expect("verified claims cite the catalogue");
+        let item = read.item(claim.evidence).expect("verified claims cite the catalogue");
         let texts = match claim.section {
             Section::Market => &mut sections.market,
             Section::Fundamentals => &mut sections.fundamentals,
@@ -59,16 +57,9 @@ pub fn assemble(read: &AsOfRead, writing: &Writing, receipt: Receipt) -> Thesis 
             key_factors.push(item.text());
         }
         let withheld = *verdict == VerdictKind::Withheld;
-        texts.push(if withheld {
-            WITHHELD.to_owned()
-        } else {
-            claim.text.clone()
-        });
+        texts.push(if withheld { WITHHELD.to_owned() } else { claim.text.clone() });
         sections.evidence.push(evidence(id.clone(), item));
-        verification.push(Verdict {
-            claim_id: id,
-            verdict: *verdict,
-        });
+        verification.push(Verdict { claim_id: id, verdict: *verdict });
     }
     let label = writing.probs.argmax();
     Thesis {
@@ -127,10 +118,7 @@ fn evidence(claim_id: String, item: &EvidenceItem) -> Evidence {
 fn controls(label: Label, vol_60d: Option<f64>) -> Controls {
     // A flat series has no volatility to size by.
     let Some(vol) = vol_60d.filter(|vol| *vol > 0.0) else {
-        return Controls {
-            max_position_pct_nav: 0.0,
-            stop_max_dd: None,
-        };
+        return Controls { max_position_pct_nav: 0.0, stop_max_dd: None };
     };
     let sigma_21d = vol * (21.0f64 / 252.0).sqrt();
     let sized = (RISK_BUDGET_PCT_NAV / sigma_21d).min(MAX_POSITION_PCT_NAV);
@@ -154,21 +142,9 @@ mod tests {
     #[test]
     fn controls_follow_their_formula() {
         let calm = controls(Label::Buy, Some(0.24));
-        assert_eq!(
-            calm,
-            Controls {
-                max_position_pct_nav: 5.0,
-                stop_max_dd: Some(0.1386)
-            }
-        );
+        assert_eq!(calm, Controls { max_position_pct_nav: 5.0, stop_max_dd: Some(0.1386) });
         let wild = controls(Label::SSell, Some(0.80));
-        assert_eq!(
-            wild,
-            Controls {
-                max_position_pct_nav: 2.17,
-                stop_max_dd: Some(0.4619)
-            }
-        );
+        assert_eq!(wild, Controls { max_position_pct_nav: 2.17, stop_max_dd: Some(0.4619) });
         assert_eq!(controls(Label::Hold, Some(0.24)).max_position_pct_nav, 0.0);
         assert_eq!(controls(Label::Buy, None).stop_max_dd, None);
     }

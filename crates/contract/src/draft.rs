@@ -92,11 +92,7 @@ fn claim(section: Section, raw: RawClaim) -> Result<DraftClaim, DraftError> {
     let [id] = raw.e;
     let number = id.strip_prefix('E').and_then(|n| n.parse().ok());
     let evidence = EvidenceId(number.ok_or(DraftError::EvidenceId(id))?);
-    Ok(DraftClaim {
-        section,
-        evidence,
-        text: raw.c,
-    })
+    Ok(DraftClaim { section, evidence, text: raw.c })
 }
 
 /// Writes a claim the way the grammar spells it.

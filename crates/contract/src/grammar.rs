@@ -2,8 +2,8 @@
 //!
 //! The model chooses evidence first and then writes about it, so the grammar of
 //! a claim's text depends on the item: a claim on a number names the number and
-//! its exact value, then reads it in words; a claim on a text uses capitalised
-//! words and numbers of that text only. Two claims of a section never cite the
+//! its exact value, then reads it in words; a claim on a text uses the words and
+//! numbers of that text only. Two claims of a section never cite the
 //! same item. A section whose only item says that there is no data abstains.
 
 use std::{collections::BTreeSet, fmt::Write as _};
@@ -11,12 +11,11 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use domain::{AsOfRead, EvidenceItem, EvidenceKind, Feature, Section, Snippet};
 
 use crate::{
-    direction::{Direction, supported},
-    numbers::{NUMBER_WORDS, number_words, words},
+    direction::{Direction, directions, supported},
+    numbers::words,
 };
 
-const COMMON: &str = include_str!("../../../grammars/common.lark");
-const WORDS: &str = include_str!("../../../grammars/words.lark");
+const TERMINALS: &str = include_str!("../../../grammars/claims.lark");
 
 /// Words after which a sentence is unfinished.
 const OPEN_ENDED: [&str; 55] = [
@@ -28,16 +27,7 @@ const OPEN_ENDED: [&str; 55] = [
 ];
 
 /// How a claim on a text may begin, besides that text's own capitalised words.
-const OPENERS: [&str; 8] = [
-    "The",
-    "Analysts",
-    "Investors",
-    "News",
-    "Reports",
-    "Coverage",
-    "Shares",
-    "Management",
-];
+const CAPITAL_ONLY: [&str; 3] = ["The", "A", "It"];
 
 /// Returns the grammar of the whole generation, from the opening brace up to
 /// the quote before the decision code. `O(n^2)` rules in the items of a section.
@@ -55,9 +45,9 @@ pub fn grammar(read: &AsOfRead) -> String {
         let _ = writeln!(rules, "{section}: {}", pairs(&items));
     }
     for item in read.catalogue() {
-        rules.push_str(&claim_rule(read, item));
+        rules.push_str(&claim_rule(read, item, &BTreeSet::new()));
     }
-    rules + &terminals(read.catalogue().iter(), &BTreeSet::new())
+    rules + TERMINALS
 }
 
 /// Returns the grammar of a single claim on `item` that asserts none of the
@@ -69,11 +59,7 @@ pub fn claim_grammar(
     without: &BTreeSet<Direction>,
 ) -> String {
     let id = item.id.0;
-    format!(
-        "start: c{id}\n{}{}",
-        claim_rule(read, item),
-        terminals(std::iter::once(item), without)
-    )
+    format!("start: c{id}\n{}{}", claim_rule(read, item, without), TERMINALS)
 }
 
 /// Returns the grammar of nothing at all: the decision is read from the logits
@@ -83,24 +69,29 @@ pub fn decision_grammar() -> String {
     "start: \"\"\n".to_owned()
 }
 
-/// Two claims on distinct items in either order, or the only one there is.
+/// Two claims on distinct items in either order, or the only one there is. A
+/// section with texts and numbers cites one of each, the text first.
 fn pairs(items: &[&EvidenceItem]) -> String {
+    let is_text = |item: &EvidenceItem| matches!(item.kind, EvidenceKind::Text(_));
+    let rule = |items: &mut dyn Iterator<Item = &&EvidenceItem>| {
+        items.map(|item| format!("c{}", item.id.0)).collect::<Vec<_>>().join(" | ")
+    };
+    let (texts, numbers): (Vec<_>, Vec<_>) = items.iter().partition(|item| is_text(item));
     if let [only] = items {
         return format!("c{}", only.id.0);
     }
-    let pair = |first: &EvidenceItem| {
-        let others = items.iter().filter(|item| item.id != first.id);
-        let others: Vec<String> = others.map(|item| format!("c{}", item.id.0)).collect();
-        format!("c{} \",\" ({})", first.id.0, others.join(" | "))
+    if !texts.is_empty() && !numbers.is_empty() {
+        let (texts, numbers) = (rule(&mut texts.into_iter()), rule(&mut numbers.into_iter()));
+        return format!("({texts}) \",\" ({numbers})");
+    }
+    let pair = |first: &&EvidenceItem| {
+        let others = rule(&mut items.iter().filter(|item| item.id != first.id));
+        format!("c{} \",\" ({others})", first.id.0)
     };
-    items
-        .iter()
-        .map(|item| pair(item))
-        .collect::<Vec<_>>()
-        .join(" | ")
+    items.iter().map(pair).collect::<Vec<_>>().join(" | ")
 }
 
-fn claim_rule(read: &AsOfRead, item: &EvidenceItem) -> String {
+fn claim_rule(read: &AsOfRead, item: &EvidenceItem, without: &BTreeSet<Direction>) -> String {
     let id = item.id.0;
     let open = format!("{{\"e\":[\"{}\"],\"c\":\"", item.id);
     match &item.kind {
@@ -111,42 +102,54 @@ fn claim_rule(read: &AsOfRead, item: &EvidenceItem) -> String {
         EvidenceKind::Numeric(feature) => {
             let lead = literal(&format!("{open}The {}", feature.title));
             let value = literal(&feature.rendered());
-            let tail = Vocabulary::of(item).suffix();
-            format!("c{id}: {lead} COPULA {value} TAIL{tail} \"\\\"}}\"\n")
+            let tail = match supported(item).first() {
+                None => "FLAT",
+                Some(Direction::Up) => "UP",
+                Some(Direction::Down) => "DOWN",
+            };
+            format!("c{id}: {lead} COPULA {value} TAIL_{tail} \"\\\"}}\"\n")
         }
-        EvidenceKind::Text(snippet) => text_claim_rule(read, id, &open, snippet),
+        EvidenceKind::Text(snippet) => text_claim_rule(read, id, &open, snippet, without),
     }
 }
 
-/// A sentence of 6 to 17 words over the snippet's vocabulary of names and numbers.
-fn text_claim_rule(read: &AsOfRead, id: u16, open: &str, snippet: &Snippet) -> String {
-    let numbers = number_words(&snippet.text);
-    let mut names: BTreeSet<&str> = words(&snippet.text)
-        .filter(|word| word.bytes().any(|b| b.is_ascii_uppercase()))
-        .filter(|word| !numbers.contains(word))
+/// A sentence of 6 to 17 words of the snippet itself, in any order, joined by
+/// words that add nothing: it can shorten the text, not add to it.
+fn text_claim_rule(
+    read: &AsOfRead,
+    id: u16,
+    open: &str,
+    snippet: &Snippet,
+    without: &BTreeSet<Direction>,
+) -> String {
+    let company: Vec<&str> = words(read.company()).take(1).collect();
+    let own: BTreeSet<&str> = words(&snippet.text)
+        .chain([read.ticker().as_str()])
+        .chain(company)
+        .filter(|word| directions(word).is_disjoint(without))
         .collect();
-    names.insert(read.ticker().as_str());
-    names.extend(words(read.company()).take(1));
-    let openers: BTreeSet<&str> = names
-        .iter()
-        .copied()
-        .filter(|word| word.starts_with(|c: char| c.is_ascii_uppercase()))
-        .chain(OPENERS)
-        .collect();
-    let token: Vec<String> = names
-        .iter()
-        .chain(&numbers)
-        .map(|word| literal(word))
-        .collect();
-    let opener: Vec<String> = openers.iter().map(|word| literal(word)).collect();
+    let capital = |word: &&&str| word.starts_with(|c: char| c.is_ascii_uppercase());
+    let closes = |word: &&&str| {
+        let lower = word.to_ascii_lowercase();
+        word.len() > 2
+            && word.bytes().all(|b| b.is_ascii_alphabetic())
+            && !OPEN_ENDED.contains(&lower.as_str())
+            && !CAPITAL_ONLY.contains(word)
+    };
+    let any_of = |words: &mut dyn Iterator<Item = &str>| {
+        words.map(literal).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" | ")
+    };
+    let all = any_of(&mut own.iter().copied());
+    let openers = any_of(&mut own.iter().filter(capital).copied().chain(CAPITAL_ONLY));
+    // The ticker closes a sentence where no other word of the text can.
+    let last = any_of(&mut own.iter().filter(closes).copied().chain([read.ticker().as_str()]));
     format!(
         "c{id}: {open} OPENER{id} REST{id} \"\\\"}}\"\n\
-         TOKEN{id}: WORD | {tokens}\n\
          OPENER{id}: {openers}\n\
-         REST{id}: (SEP TOKEN{id}){{4,15}} \" \" LAST \".\"\n",
+         REST{id}: (SEP (GLUE | OWN{id})){{4,15}} \" \" LAST{id} \".\"\n\
+         OWN{id}: {all}\n\
+         LAST{id}: {last}\n",
         open = literal(open),
-        tokens = token.join(" | "),
-        openers = opener.join(" | "),
     )
 }
 
@@ -154,56 +157,6 @@ fn text_claim_rule(read: &AsOfRead, id: u16, open: &str, snippet: &Snippet) -> S
 pub(crate) fn abstention(coverage: &Feature) -> String {
     let (title, count) = (&coverage.title, coverage.rendered());
     format!("This section abstains: the count of {title} is {count}.")
-}
-
-/// Returns the terminals of every vocabulary that claims on `items` use; a claim
-/// on a text may not assert the directions `without`.
-fn terminals<'a>(
-    items: impl Iterator<Item = &'a EvidenceItem>,
-    without: &BTreeSet<Direction>,
-) -> String {
-    let vocabularies: BTreeSet<Vocabulary> = items.map(Vocabulary::of).collect();
-    let words = vocabularies.into_iter().map(|vocabulary| {
-        let banned = |d: &Direction| match vocabulary {
-            Vocabulary::Text => without.contains(d),
-            Vocabulary::Reading(supported) => supported != Some(*d),
-        };
-        let directions = Direction::ALL.into_iter().filter(banned).flat_map(Direction::words);
-        let excluded: Vec<&str> = NUMBER_WORDS.into_iter().chain(directions).collect();
-        WORDS
-            .replace("@SUFFIX@", vocabulary.suffix())
-            .replace("@EXCLUDED@", &excluded.join("|"))
-            .replace("@OPEN_ENDED@", &OPEN_ENDED.join("|"))
-    });
-    words.fold(COMMON.to_owned(), |all, words| all + &words)
-}
-
-/// Which words a claim may use. What a number supports is known, so a reading of
-/// it cannot contradict its sign; what a text supports is judged afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Vocabulary {
-    /// Any words but number words.
-    Text,
-    /// The words that go with the sign of a number.
-    Reading(Option<Direction>),
-}
-
-impl Vocabulary {
-    fn of(item: &EvidenceItem) -> Self {
-        match item.kind {
-            EvidenceKind::Text(_) => Self::Text,
-            EvidenceKind::Numeric(_) => Self::Reading(supported(item).first().copied()),
-        }
-    }
-
-    const fn suffix(self) -> &'static str {
-        match self {
-            Self::Text => "",
-            Self::Reading(None) => "_FLAT",
-            Self::Reading(Some(Direction::Up)) => "_UP",
-            Self::Reading(Some(Direction::Down)) => "_DOWN",
-        }
-    }
 }
 
 /// Spells a Lark string literal; JSON's escapes are Lark's.

@@ -65,12 +65,8 @@ pub fn check(thesis: &Thesis, read: &AsOfRead) -> Result<(), Violation> {
         let (label, probs) = (decision.label.to_string(), decision.probs.values());
         return Err(Violation::Label { label, probs });
     }
-    let evidence: BTreeMap<&str, &Evidence> = thesis
-        .thesis
-        .evidence
-        .iter()
-        .map(|e| (e.claim_id.as_str(), e))
-        .collect();
+    let evidence: BTreeMap<&str, &Evidence> =
+        thesis.thesis.evidence.iter().map(|e| (e.claim_id.as_str(), e)).collect();
     let claims: Vec<(String, &str)> = thesis.thesis.all().collect();
     if thesis.thesis.evidence.len() != claims.len() || thesis.verification.len() != claims.len() {
         return Err(Violation::Unmatched("their count".to_owned()));
@@ -89,12 +85,8 @@ pub fn check(thesis: &Thesis, read: &AsOfRead) -> Result<(), Violation> {
         }
         check_evidence(evidence, read)?;
         if verdict.verdict != VerdictKind::Withheld {
-            check_numbers(text, evidence.detail.text()).map_err(|refutation| {
-                Violation::Number {
-                    claim_id,
-                    refutation,
-                }
-            })?;
+            check_numbers(text, evidence.detail.text())
+                .map_err(|refutation| Violation::Number { claim_id, refutation })?;
         }
     }
     Ok(())
@@ -117,24 +109,14 @@ fn check_evidence(evidence: &Evidence, read: &AsOfRead) -> Result<(), Violation>
     let claim_id = evidence.claim_id.clone();
     if !read.as_of().admits(evidence.time) {
         let (time, as_of) = (evidence.time.to_rfc3339(), read.as_of().to_string());
-        return Err(Violation::LookAhead {
-            claim_id,
-            time,
-            as_of,
-        });
+        return Err(Violation::LookAhead { claim_id, time, as_of });
     }
     let Some(item) = read.item(evidence.evidence_id) else {
         return Err(Violation::Unmatched(claim_id));
     };
     let same = match (&evidence.detail, &item.kind) {
         (
-            EvidenceDetail::Text {
-                quote,
-                record_id,
-                start,
-                end,
-                ..
-            },
+            EvidenceDetail::Text { quote, record_id, start, end, .. },
             EvidenceKind::Text(snippet),
         ) => {
             *quote == snippet.text
@@ -143,12 +125,7 @@ fn check_evidence(evidence: &Evidence, read: &AsOfRead) -> Result<(), Violation>
                 && quote.len() == (*end - *start) as usize
         }
         (
-            EvidenceDetail::Numeric {
-                feature,
-                value,
-                statement,
-                ..
-            },
+            EvidenceDetail::Numeric { feature, value, statement, .. },
             EvidenceKind::Numeric(known),
         ) => {
             *feature == known.name

@@ -26,12 +26,7 @@ pub const fn system_prompt() -> &'static str {
 /// Renders a read. The same read gives the same bytes.
 #[must_use]
 pub fn render(read: &AsOfRead) -> Prompt {
-    let mut user = format!(
-        "{} ({}) as of {}\n",
-        read.company(),
-        read.ticker(),
-        read.as_of()
-    );
+    let mut user = format!("{} ({}) as of {}\n", read.company(), read.ticker(), read.as_of());
     for section in Section::ALL {
         let _ = writeln!(user, "{section}:");
         for item in read.section(section) {
@@ -40,24 +35,14 @@ pub fn render(read: &AsOfRead) -> Prompt {
                     writeln!(user, "{} {}", item.id, feature.statement())
                 }
                 EvidenceKind::Text(snippet) => {
-                    let (source, day) = (
-                        &snippet.provenance.source,
-                        snippet.provenance.event_time.date_naive(),
-                    );
-                    writeln!(
-                        user,
-                        "{} [{source} {day}] {}",
-                        item.id,
-                        one_line(&snippet.text)
-                    )
+                    let (source, day) =
+                        (&snippet.provenance.source, snippet.provenance.event_time.date_naive());
+                    writeln!(user, "{} [{source} {day}] {}", item.id, one_line(&snippet.text))
                 }
             };
         }
     }
-    Prompt {
-        system: system_prompt(),
-        user,
-    }
+    Prompt { system: system_prompt(), user }
 }
 
 /// Returns the generation JSON up to the `position`-th claim: what stands when
@@ -66,11 +51,7 @@ pub fn render(read: &AsOfRead) -> Prompt {
 pub fn claim_prefill(claims: &[DraftClaim], position: usize) -> String {
     let current = claims[position].section;
     let mut text = String::from("{");
-    for (i, section) in Section::ALL
-        .into_iter()
-        .take_while(|s| *s <= current)
-        .enumerate()
-    {
+    for (i, section) in Section::ALL.into_iter().take_while(|s| *s <= current).enumerate() {
         let comma = if i == 0 { "" } else { "," };
         let _ = write!(text, "{comma}\"{section}\":[");
         let mut first = true;

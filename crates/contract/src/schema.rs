@@ -8,10 +8,7 @@ use thiserror::Error;
 use crate::{prompt::system_prompt, thesis::DISCLAIMER};
 
 const SCHEMA: &str = include_str!("../../../schemas/thesis.schema.json");
-const GRAMMARS: [&str; 2] = [
-    include_str!("../../../grammars/common.lark"),
-    include_str!("../../../grammars/words.lark"),
-];
+const CLAIMS: &str = include_str!("../../../grammars/claims.lark");
 
 /// `schemas/thesis.schema.json`, compiled once.
 #[derive(Debug)]
@@ -46,10 +43,7 @@ impl Schema {
         let document: Value = serde_json::from_str(SCHEMA).map_err(|e| broken(&e))?;
         let options = jsonschema::options().should_validate_formats(true);
         let validator = options.build(&document).map_err(|e| broken(&e))?;
-        Ok(Self {
-            document,
-            validator,
-        })
+        Ok(Self { document, validator })
     }
 
     /// Returns the schema document.
@@ -63,12 +57,10 @@ impl Schema {
     /// # Errors
     /// Returns the first place that does not fit.
     pub fn validate(&self, answer: &Value) -> Result<(), SchemaError> {
-        self.validator
-            .validate(answer)
-            .map_err(|e| SchemaError::Instance {
-                path: e.instance_path().to_string(),
-                message: e.to_string(),
-            })
+        self.validator.validate(answer).map_err(|e| SchemaError::Instance {
+            path: e.instance_path().to_string(),
+            message: e.to_string(),
+        })
     }
 }
 
@@ -77,15 +69,11 @@ impl Schema {
 /// of the rules in code.
 #[must_use]
 pub fn contract_digest() -> Digest {
-    let [common, words] = GRAMMARS;
-    let texts = [system_prompt(), common, words, SCHEMA];
+    let texts = [system_prompt(), CLAIMS, SCHEMA];
     let rules = [env!("CARGO_PKG_VERSION"), Ticker::PATTERN, DISCLAIMER];
     // Length prefixes keep ("ab", "c") and ("a", "bc") apart.
-    let framed: String = texts
-        .iter()
-        .chain(&rules)
-        .map(|part| format!("{}:{part}", part.len()))
-        .collect();
+    let framed: String =
+        texts.iter().chain(&rules).map(|part| format!("{}:{part}", part.len())).collect();
     Digest::of(framed)
 }
 

@@ -46,28 +46,17 @@ pub fn verify<'a>(read: &'a AsOfRead, claim: &DraftClaim) -> Result<&'a Evidence
     if let EvidenceKind::Numeric(feature) = &item.kind {
         if feature.coverage {
             let silent = claim.text == abstention(feature);
-            return if silent {
-                Ok(item)
-            } else {
-                Err(Refutation::NotAbstaining)
-            };
+            return if silent { Ok(item) } else { Err(Refutation::NotAbstaining) };
         }
         let rendered = feature.rendered();
-        if !claim
-            .text
-            .split_whitespace()
-            .any(|word| word.trim_end_matches([',', '.']) == rendered)
+        if !claim.text.split_whitespace().any(|word| word.trim_end_matches([',', '.']) == rendered)
         {
             return Err(Refutation::Value(rendered));
         }
     }
     let stated = stated_directions(item, &claim.text);
     let unsupported: BTreeSet<Direction> = stated.difference(&supported(item)).copied().collect();
-    if unsupported.is_empty() {
-        Ok(item)
-    } else {
-        Err(Refutation::Direction(unsupported))
-    }
+    if unsupported.is_empty() { Ok(item) } else { Err(Refutation::Direction(unsupported)) }
 }
 
 /// Checks that every number of `claim`, in digits or in words, stands in `evidence`.
@@ -79,16 +68,10 @@ pub(crate) fn check_numbers(claim: &str, evidence: &str) -> Result<(), Refutatio
     let spelled = |text: &str| -> BTreeSet<String> {
         let text = text.to_ascii_lowercase();
         let words = text.split(|c: char| !c.is_ascii_alphabetic());
-        words
-            .filter(|w| NUMBER_WORDS.contains(w))
-            .map(str::to_owned)
-            .collect()
+        words.filter(|w| NUMBER_WORDS.contains(w)).map(str::to_owned).collect()
     };
     let known = spelled(evidence);
-    match spelled(claim)
-        .into_iter()
-        .find(|word| !known.contains(word))
-    {
+    match spelled(claim).into_iter().find(|word| !known.contains(word)) {
         Some(word) => Err(Refutation::Number(word)),
         None => Ok(()),
     }

@@ -46,10 +46,7 @@ impl Unit {
     /// Tells whether the sign of a value carries its direction ("rose", "fell").
     #[must_use]
     pub const fn is_signed(self) -> bool {
-        matches!(
-            self,
-            Self::Change | Self::ChangePoints | Self::Score | Self::Shares
-        )
+        matches!(self, Self::Change | Self::ChangePoints | Self::Score | Self::Shares)
     }
 
     /// Renders a value the one way it appears in prompts, claims and answers.

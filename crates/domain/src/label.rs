@@ -175,10 +175,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_a_distribution() {
-        assert!(matches!(
-            LabelProbs::new([0.5, 0.6, 0.0, 0.0, 0.0]),
-            Err(LabelProbsError::Sum(_))
-        ));
+        assert!(matches!(LabelProbs::new([0.5, 0.6, 0.0, 0.0, 0.0]), Err(LabelProbsError::Sum(_))));
         assert!(matches!(
             LabelProbs::softmax([f32::NAN, 0.0, 0.0, 0.0, 0.0]),
             Err(LabelProbsError::OutOfRange(_))

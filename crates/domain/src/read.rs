@@ -67,36 +67,18 @@ impl AsOfRead {
         let times = frame
             .iter()
             .map(|f| (f.name.as_str(), f.provenance.known_at))
-            .chain(
-                snippets
-                    .iter()
-                    .map(|s| (s.record_id.as_str(), s.provenance.known_at)),
-            );
+            .chain(snippets.iter().map(|s| (s.record_id.as_str(), s.provenance.known_at)));
         for (what, known_at) in times {
             if !as_of.admits(known_at) {
                 let (what, known_at) = (what.to_owned(), known_at.to_rfc3339());
-                return Err(ReadError::LookAhead {
-                    what,
-                    known_at,
-                    as_of,
-                });
+                return Err(ReadError::LookAhead { what, known_at, as_of });
             }
         }
         if let Some(f) = frame.iter().find(|f| !f.value.is_finite()) {
-            return Err(ReadError::NotFinite {
-                name: f.name.clone(),
-                value: f.value,
-            });
+            return Err(ReadError::NotFinite { name: f.name.clone(), value: f.value });
         }
         let catalogue = catalogue(&frame, snippets)?;
-        Ok(Self {
-            ticker,
-            company,
-            as_of,
-            snapshot,
-            frame,
-            catalogue,
-        })
+        Ok(Self { ticker, company, as_of, snapshot, frame, catalogue })
     }
 
     /// Returns the ticker.
@@ -143,9 +125,7 @@ impl AsOfRead {
 
     /// Returns the evidence of one section, never empty.
     pub fn section(&self, section: Section) -> impl Iterator<Item = &EvidenceItem> {
-        self.catalogue
-            .iter()
-            .filter(move |item| item.section() == section)
+        self.catalogue.iter().filter(move |item| item.section() == section)
     }
 
     /// Returns an item by its id.
@@ -160,13 +140,7 @@ fn catalogue(frame: &[Feature], snippets: &[Snippet]) -> Result<Vec<EvidenceItem
     for section in Section::ALL {
         let before = kinds.len();
         let features = frame.iter().filter(|f| f.section == section);
-        kinds.extend(
-            features
-                .clone()
-                .filter(|f| !f.coverage)
-                .cloned()
-                .map(EvidenceKind::Numeric),
-        );
+        kinds.extend(features.clone().filter(|f| !f.coverage).cloned().map(EvidenceKind::Numeric));
         let texts = snippets.iter().filter(|s| s.section == section);
         kinds.extend(texts.cloned().map(EvidenceKind::Text));
         if kinds.len() == before {
@@ -176,10 +150,7 @@ fn catalogue(frame: &[Feature], snippets: &[Snippet]) -> Result<Vec<EvidenceItem
         }
     }
     let ids = (1u16..).map(EvidenceId);
-    Ok(ids
-        .zip(kinds)
-        .map(|(id, kind)| EvidenceItem { id, kind })
-        .collect())
+    Ok(ids.zip(kinds).map(|(id, kind)| EvidenceItem { id, kind }).collect())
 }
 
 #[cfg(test)]
@@ -213,32 +184,20 @@ mod tests {
     }
 
     fn coverage_everywhere() -> Vec<Feature> {
-        Section::ALL
-            .map(|s| feature(s.key(), s, true, "2022-09-30T20:00:00Z"))
-            .to_vec()
+        Section::ALL.map(|s| feature(s.key(), s, true, "2022-09-30T20:00:00Z")).to_vec()
     }
 
     #[test]
     fn refuses_what_was_not_yet_known() {
         let mut frame = coverage_everywhere();
-        frame.push(feature(
-            "late",
-            Section::Market,
-            false,
-            "2022-10-01T00:00:00Z",
-        ));
+        frame.push(feature("late", Section::Market, false, "2022-10-01T00:00:00Z"));
         assert!(matches!(read(frame), Err(ReadError::LookAhead { .. })));
     }
 
     #[test]
     fn a_coverage_feature_speaks_only_where_nothing_else_does() {
         let mut frame = coverage_everywhere();
-        frame.push(feature(
-            "vix",
-            Section::Market,
-            false,
-            "2022-09-30T20:00:00Z",
-        ));
+        frame.push(feature("vix", Section::Market, false, "2022-09-30T20:00:00Z"));
         let read = read(frame).unwrap();
         assert_eq!(read.section(Section::Market).count(), 1);
         assert!(!read.catalogue()[0].is_absence());

@@ -31,9 +31,7 @@ impl Ticker {
 
 fn is_symbol(part: &str, max_len: usize) -> bool {
     (1..=max_len).contains(&part.len())
-        && part
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 impl FromStr for Ticker {
@@ -83,18 +81,8 @@ mod tests {
         for good in ["A", "AAPL", "BRK.B", "BF-B", "X5", "ABCDEFGHIJ"] {
             assert_eq!(good.parse::<Ticker>().unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            "aapl",
-            "5X",
-            "A B",
-            "BRK.",
-            ".B",
-            "BRK.B.C",
-            "ABCDEFGHIJK",
-            "ÄPL",
-            "A\n",
-        ] {
+        for bad in ["", "aapl", "5X", "A B", "BRK.", ".B", "BRK.B.C", "ABCDEFGHIJK", "ÄPL", "A\n"]
+        {
             assert!(bad.parse::<Ticker>().is_err(), "{bad:?}");
         }
     }

@@ -10,22 +10,10 @@ use crate::{engine::Generation, protocol::Progress};
 /// Describes the metrics to the installed recorder.
 pub fn describe() {
     describe_counter!("r2r_worker_restarts_total", "Worker processes replaced");
-    describe_counter!(
-        "r2r_sequences_cancelled_total",
-        "Generations their caller gave up"
-    );
-    describe_counter!(
-        "r2r_sequences_retried_total",
-        "Generations repeated on a new worker"
-    );
-    describe_counter!(
-        "r2r_sequences_refused_total",
-        "Generations refused by a full queue"
-    );
-    describe_counter!(
-        "r2r_tokens_total",
-        "Tokens by kind: prompt, forced, sampled"
-    );
+    describe_counter!("r2r_sequences_cancelled_total", "Generations their caller gave up");
+    describe_counter!("r2r_sequences_retried_total", "Generations repeated on a new worker");
+    describe_counter!("r2r_sequences_refused_total", "Generations refused by a full queue");
+    describe_counter!("r2r_tokens_total", "Tokens by kind: prompt, forced, sampled");
     describe_counter!("r2r_batch_tokens_total", "Tokens passed to llama_decode");
     describe_counter!("r2r_batches_total", "Calls of llama_decode");
     describe_gauge!("r2r_sequences_active", "Sequences being decoded");

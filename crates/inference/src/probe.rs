@@ -39,19 +39,13 @@ pub async fn probe(
     let generations = future::try_join_all(runs).await?;
     let wall_seconds = started.elapsed().as_secs_f64();
     let prompt: u32 = generations.iter().map(|g| g.usage.prompt_tokens).sum();
-    let output: u32 = generations
-        .iter()
-        .map(|g| g.usage.forced_tokens + g.usage.sampled_tokens)
-        .sum();
+    let output: u32 =
+        generations.iter().map(|g| g.usage.forced_tokens + g.usage.sampled_tokens).sum();
     // From the start until the last prompt is decoded, and from the first
     // decoded prompt until the end.
     let prompts_done = |g: &crate::Generation| f64::from(g.timings.queue_ms + g.timings.prefill_ms);
     let last_prompt = generations.iter().map(prompts_done).fold(0.0, f64::max) / 1e3;
-    let first_prompt = generations
-        .iter()
-        .map(prompts_done)
-        .fold(f64::INFINITY, f64::min)
-        / 1e3;
+    let first_prompt = generations.iter().map(prompts_done).fold(f64::INFINITY, f64::min) / 1e3;
     Ok(Probe {
         concurrency,
         prompt_tokens: prompt,

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Output bound of a whole thesis in tokens; the grammar ends well below it.
-const MAX_TOKENS: u32 = 1_000;
+const MAX_TOKENS: u32 = 900;
 
 /// Writes theses with one model.
 #[derive(Clone)]
@@ -53,10 +53,7 @@ pub enum WriteError {
 impl Writer {
     /// Sampling that keeps the text close to the most probable one and still
     /// gives different seeds different theses.
-    pub const DEFAULT_SAMPLING: Sampling = Sampling {
-        temperature: 0.4,
-        min_p: 0.1,
-    };
+    pub const DEFAULT_SAMPLING: Sampling = Sampling { temperature: 0.4, min_p: 0.1 };
 
     /// Starts the engine; `config.system_prompt` is set to the contract's.
     ///
@@ -71,13 +68,7 @@ impl Writer {
         let model_digest = config.model.digest();
         let contract_digest = contract::contract_digest();
         let engine = Engine::start(config).await?;
-        Ok(Self {
-            engine,
-            model_name,
-            model_digest,
-            contract_digest,
-            sampling,
-        })
+        Ok(Self { engine, model_name, model_digest, contract_digest, sampling })
     }
 
     /// Returns the engine, for its status and its shutdown.
@@ -116,12 +107,7 @@ impl Writer {
         seed: u64,
         timeout: Duration,
     ) -> Result<Thesis, WriteError> {
-        let session = Session {
-            writer: self,
-            read,
-            seed,
-            ends_at: Instant::now() + timeout,
-        };
+        let session = Session { writer: self, read, seed, ends_at: Instant::now() + timeout };
         let writing = session.write().await?;
         let thesis = contract::assemble(read, &writing, self.receipt(read, seed));
         invariants::check(&thesis, read)?;
@@ -134,10 +120,7 @@ impl Writer {
 
 /// Widens a setting without the noise of its binary form: 0.1, not 0.100000001.
 fn decimal(value: f32) -> f64 {
-    value
-        .to_string()
-        .parse()
-        .unwrap_or_else(|_| f64::from(value))
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
 /// The state of writing one thesis.
@@ -158,22 +141,17 @@ impl Session<'_> {
             verdicts.push(self.judge(&mut claims, position).await?);
         }
         // A decision must rest on the claims that stand, not on refuted ones.
-        let changed = verdicts
-            .iter()
-            .any(|v| *v != VerdictKind::Supported && *v != VerdictKind::Abstained);
+        let changed =
+            verdicts.iter().any(|v| *v != VerdictKind::Supported && *v != VerdictKind::Abstained);
         let decided = if changed {
             let prefill = contract::decision_prefill(&claims);
-            self.generate(prefill, contract::decision_grammar(), true)
-                .await?
+            self.generate(prefill, contract::decision_grammar(), true).await?
         } else {
             generation
         };
         let logits = decided.code_logits.ok_or(WriteError::Unfinished)?;
         let probs = LabelProbs::softmax(logits)?;
-        Ok(Writing {
-            claims: claims.into_iter().zip(verdicts).collect(),
-            probs,
-        })
+        Ok(Writing { claims: claims.into_iter().zip(verdicts).collect(), probs })
     }
 
     /// Verifies the claim at `position`. A refuted one is decoded again, once,
@@ -202,11 +180,7 @@ impl Session<'_> {
         let again = self.generate(prefill, grammar, false).await?;
         claims[position] = contract::parse_claim(claim.section, &again.text)?;
         let stands = contract::verify(self.read, &claims[position]).is_ok();
-        Ok(if stands {
-            VerdictKind::Redecoded
-        } else {
-            VerdictKind::Withheld
-        })
+        Ok(if stands { VerdictKind::Redecoded } else { VerdictKind::Withheld })
     }
 
     async fn generate(

@@ -26,10 +26,7 @@ impl Archive {
     /// Wraps an archive file. The caller has checked its digest.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, kind: ArchiveKind) -> Self {
-        Self {
-            path: path.into(),
-            kind,
-        }
+        Self { path: path.into(), kind }
     }
 
     /// Returns where the archive lies.
@@ -67,11 +64,8 @@ impl Archive {
         std::fs::create_dir_all(dir).map_err(LakeError::io("create", dir))?;
         let mut file = readable_temp_file(dir).map_err(LakeError::io("create a file in", dir))?;
         self.copy(member, file.as_file_mut(), FILE_BYTES_MAX)?;
-        file.as_file()
-            .sync_all()
-            .map_err(LakeError::io("sync", target))?;
-        file.persist(target)
-            .map_err(|e| LakeError::io("write", target)(e.error))?;
+        file.as_file().sync_all().map_err(LakeError::io("sync", target))?;
+        file.persist(target).map_err(|e| LakeError::io("write", target)(e.error))?;
         Ok(())
     }
 
@@ -98,9 +92,7 @@ impl Archive {
     ) -> Result<(), LakeError> {
         let mut zip =
             zip::ZipArchive::new(BufReader::new(file)).map_err(|e| self.bad(e.to_string()))?;
-        let entry = zip
-            .by_name(member)
-            .map_err(|e| self.bad(format!("{member}: {e}")))?;
+        let entry = zip.by_name(member).map_err(|e| self.bad(format!("{member}: {e}")))?;
         self.copy_bounded(member, entry, out, max)
     }
 
@@ -138,10 +130,7 @@ impl Archive {
     }
 
     fn bad(&self, reason: String) -> LakeError {
-        LakeError::Archive {
-            path: self.path.clone(),
-            reason,
-        }
+        LakeError::Archive { path: self.path.clone(), reason }
     }
 }
 
@@ -158,10 +147,7 @@ pub(crate) fn read_inner_zip(bytes: &[u8], member: &str) -> Result<Vec<u8>, Stri
     let mut zip = zip::ZipArchive::new(io::Cursor::new(bytes)).map_err(|e| e.to_string())?;
     let entry = zip.by_name(member).map_err(|e| format!("{member}: {e}"))?;
     let mut plain = Vec::new();
-    entry
-        .take(MEMORY_BYTES_MAX)
-        .read_to_end(&mut plain)
-        .map_err(|e| format!("{member}: {e}"))?;
+    entry.take(MEMORY_BYTES_MAX).read_to_end(&mut plain).map_err(|e| format!("{member}: {e}"))?;
     Ok(plain)
 }
 
@@ -174,8 +160,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let whl = dir.path().join("a.whl");
         let mut zip = zip::ZipWriter::new(File::create(&whl).unwrap());
-        zip.start_file("a/b.txt", zip::write::SimpleFileOptions::default())
-            .unwrap();
+        zip.start_file("a/b.txt", zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(b"wheel").unwrap();
         zip.finish().unwrap();
         let sdist = dir.path().join("a.tar.gz");
@@ -186,23 +171,18 @@ mod tests {
         let mut tar = tar::Builder::new(gz);
         let mut header = tar::Header::new_gnu();
         header.set_size(5);
-        tar.append_data(&mut header, "a/b.txt", &b"sdist"[..])
-            .unwrap();
+        tar.append_data(&mut header, "a/b.txt", &b"sdist"[..]).unwrap();
         tar.into_inner().unwrap().finish().unwrap();
-        for (path, kind, text) in [
-            (whl, ArchiveKind::Wheel, "wheel"),
-            (sdist, ArchiveKind::Sdist, "sdist"),
-        ] {
+        for (path, kind, text) in
+            [(whl, ArchiveKind::Wheel, "wheel"), (sdist, ArchiveKind::Sdist, "sdist")]
+        {
             let archive = Archive::new(path, kind);
             assert_eq!(archive.read("a/b.txt").unwrap(), text.as_bytes());
             let target = dir.path().join("out/b.txt");
             archive.extract("a/b.txt", &target).unwrap();
             assert_eq!(std::fs::read_to_string(target).unwrap(), text);
             for bad in ["../a/b.txt", "/a/b.txt", "a/../../b", "a/c.txt"] {
-                assert!(
-                    matches!(archive.read(bad), Err(LakeError::Archive { .. })),
-                    "{bad}"
-                );
+                assert!(matches!(archive.read(bad), Err(LakeError::Archive { .. })), "{bad}");
             }
         }
     }

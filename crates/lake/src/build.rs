@@ -76,10 +76,7 @@ pub fn fetch_universe(options: &BuildOptions<'_>) -> Result<(), LakeError> {
     let cache = PackageCache::new(options.data_dir.join("packages"));
     // All are looked up before any is fetched.
     let ids = options.universe.source_ids();
-    let sources = ids
-        .iter()
-        .map(|id| options.sources.get(id))
-        .collect::<Result<Vec<_>, _>>()?;
+    let sources = ids.iter().map(|id| options.sources.get(id)).collect::<Result<Vec<_>, _>>()?;
     options.progress.inc_length(sources.len() as u64);
     for source in sources {
         cache.fetch(source, options.progress)?;
@@ -110,9 +107,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     let (mut records, mut rejected) = (Vec::new(), Vec::new());
     for kind in Kind::ALL {
         let (source, parsed) = parse_kind(options, kind)?;
-        options
-            .progress
-            .set_message(format!("writing {}", kind.file()));
+        options.progress.set_message(format!("writing {}", kind.file()));
         let path = temp.path().join(kind.file());
         write_parquet(&path, &parsed.batch)?;
         data_sources.push(data_source(kind, source, &parsed, &path)?);
@@ -124,10 +119,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     let dir = snapshots.join(id.to_string());
     let already_built = dir.join("manifest.json").exists();
     if !already_built {
-        write_synced(
-            &temp.path().join("quarantine.jsonl"),
-            &json_lines(&rejected)?,
-        )?;
+        write_synced(&temp.path().join("quarantine.jsonl"), &json_lines(&rejected)?)?;
         let text = manifest.render().map_err(|e| serialisation(&dir, &e))?;
         write_synced(&temp.path().join("manifest.json"), text.as_bytes())?;
         sync_dir(temp.path())?;
@@ -136,13 +128,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     }
     point_current(&snapshots, id)?;
     tracing::info!(snapshot.id = %id, already_built, rejected = rejected.len(), "built snapshot");
-    Ok(BuildReport {
-        id,
-        dir,
-        already_built,
-        records,
-        rejected,
-    })
+    Ok(BuildReport { id, dir, already_built, records, rejected })
 }
 
 fn parse_kind<'a>(
@@ -161,14 +147,8 @@ fn parse_kind<'a>(
     let source = options.sources.get(id)?;
     let cache = PackageCache::new(options.data_dir.join("packages"));
     let archive = cache.fetch(source, options.progress)?;
-    options
-        .progress
-        .set_message(format!("reading {} of {}", kind.table(), source.title()));
-    let feed = Feed {
-        source,
-        archive: &archive,
-        kind,
-    };
+    options.progress.set_message(format!("reading {} of {}", kind.table(), source.title()));
+    let feed = Feed { source, archive: &archive, kind };
     let parsed = match kind {
         Kind::Bars | Kind::Index => records::read_bars(&feed, universe),
         Kind::Macro => records::read_macros(&feed, universe),
@@ -200,10 +180,7 @@ fn data_source(
 ) -> Result<DataSource, LakeError> {
     let opened = File::open(file).map_err(LakeError::io("open", file))?;
     let tables = Tables::new([(kind, parsed.batch.clone())].into())?;
-    let tickers = tables
-        .tickers(kind)
-        .into_iter()
-        .filter(|_| kind.has_ticker());
+    let tickers = tables.tickers(kind).into_iter().filter(|_| kind.has_ticker());
     let tickers = tickers.filter_map(|t| t.parse::<Ticker>().ok()).collect();
     Ok(DataSource {
         source_type: kind,
@@ -232,17 +209,10 @@ fn data_source(
 
 fn date_range(batch: &RecordBatch) -> DateRange {
     let times = batch.column_by_name("event_time");
-    let times = times.map(|c| {
-        c.as_primitive::<TimestampMicrosecondType>()
-            .values()
-            .as_ref()
-    });
+    let times = times.map(|c| c.as_primitive::<TimestampMicrosecondType>().values().as_ref());
     let times: &[i64] = times.unwrap_or_default();
     let instant = |t: Option<&i64>| t.and_then(|t| DateTime::<Utc>::from_timestamp_micros(*t));
-    DateRange {
-        start: instant(times.iter().min()),
-        end: instant(times.iter().max()),
-    }
+    DateRange { start: instant(times.iter().min()), end: instant(times.iter().max()) }
 }
 
 fn manifest(
@@ -268,18 +238,13 @@ fn manifest(
     let dir = options.data_dir;
     manifest.hash = manifest.digest().map_err(|e| serialisation(dir, &e))?;
     let value = serde_json::to_value(&manifest).map_err(|e| serialisation(dir, &e))?;
-    crate::validate(&value).map_err(|reason| LakeError::BadSnapshot {
-        path: dir.to_owned(),
-        reason,
-    })?;
+    crate::validate(&value)
+        .map_err(|reason| LakeError::BadSnapshot { path: dir.to_owned(), reason })?;
     Ok(manifest)
 }
 
 fn serialisation(path: &Path, error: &serde_json::Error) -> LakeError {
-    LakeError::BadSnapshot {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    }
+    LakeError::BadSnapshot { path: path.to_owned(), reason: error.to_string() }
 }
 
 fn write_parquet(path: &Path, batch: &RecordBatch) -> Result<(), LakeError> {
@@ -312,20 +277,15 @@ fn point_current(snapshots: &Path, id: Digest) -> Result<(), LakeError> {
         return Ok(());
     }
     let mut file = readable_temp_file(snapshots).map_err(LakeError::io("create", &path))?;
-    file.write_all(text.as_bytes())
-        .map_err(LakeError::io("write", &path))?;
-    file.as_file()
-        .sync_all()
-        .map_err(LakeError::io("sync", &path))?;
-    file.persist(&path)
-        .map_err(|e| LakeError::io("write", &path)(e.error))?;
+    file.write_all(text.as_bytes()).map_err(LakeError::io("write", &path))?;
+    file.as_file().sync_all().map_err(LakeError::io("sync", &path))?;
+    file.persist(&path).map_err(|e| LakeError::io("write", &path)(e.error))?;
     sync_dir(snapshots)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
     let mut file = File::create(path).map_err(LakeError::io("create", path))?;
-    file.write_all(bytes)
-        .map_err(LakeError::io("write", path))?;
+    file.write_all(bytes).map_err(LakeError::io("write", path))?;
     file.sync_all().map_err(LakeError::io("sync", path))
 }
 

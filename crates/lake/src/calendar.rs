@@ -14,15 +14,11 @@ const EDGAR_END: (u32, u32) = (22, 0);
 /// Converts New York wall-clock time to UTC.
 pub(crate) fn new_york(local: NaiveDateTime) -> DateTime<Utc> {
     // The hour skipped in spring does not exist; people who wrote it meant one hour on.
-    let found = New_York.from_local_datetime(&local).latest().or_else(|| {
-        New_York
-            .from_local_datetime(&(local + TimeDelta::hours(1)))
-            .latest()
-    });
-    found.map_or_else(
-        || local.and_utc() + TimeDelta::hours(5),
-        |t| t.with_timezone(&Utc),
-    )
+    let found = New_York
+        .from_local_datetime(&local)
+        .latest()
+        .or_else(|| New_York.from_local_datetime(&(local + TimeDelta::hours(1))).latest());
+    found.map_or_else(|| local.and_utc() + TimeDelta::hours(5), |t| t.with_timezone(&Utc))
 }
 
 /// Returns the instant of a New York time of day on `date`.
@@ -49,9 +45,7 @@ pub(crate) fn midnight(date: NaiveDate) -> DateTime<Utc> {
 /// Returns the last day of the month of `date`.
 pub(crate) fn month_end(date: NaiveDate) -> Option<NaiveDate> {
     use chrono::Datelike;
-    date.with_day(1)?
-        .checked_add_months(Months::new(1))?
-        .checked_sub_days(Days::new(1))
+    date.with_day(1)?.checked_add_months(Months::new(1))?.checked_sub_days(Days::new(1))
 }
 
 #[cfg(test)]
@@ -65,18 +59,9 @@ mod tests {
     #[test]
     fn follows_new_york_summer_time() {
         let date = |text: &str| text.parse::<NaiveDate>().unwrap();
-        assert_eq!(
-            session_close(date("2022-09-30")),
-            utc("2022-09-30T20:00:00Z")
-        );
-        assert_eq!(
-            session_close(date("2022-12-01")),
-            utc("2022-12-01T21:00:00Z")
-        );
-        assert_eq!(
-            filing_known(date("2021-10-29")),
-            utc("2021-10-30T02:00:00Z")
-        );
+        assert_eq!(session_close(date("2022-09-30")), utc("2022-09-30T20:00:00Z"));
+        assert_eq!(session_close(date("2022-12-01")), utc("2022-12-01T21:00:00Z"));
+        assert_eq!(filing_known(date("2021-10-29")), utc("2021-10-30T02:00:00Z"));
         assert_eq!(month_end(date("2020-02-01")), Some(date("2020-02-29")));
         let local = |text: &str| new_york(text.parse().unwrap());
         // 01:30 happened twice, 02:30 never.

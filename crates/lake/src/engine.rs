@@ -61,10 +61,7 @@ impl Engine {
             .with_target_partitions(1)
             .with_information_schema(false)
             .set_bool("datafusion.catalog.create_default_catalog_and_schema", true);
-        let state = SessionStateBuilder::new()
-            .with_config(config)
-            .with_default_features()
-            .build();
+        let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
         let context = SessionContext::new_with_state(state);
         context.register_udaf(udf::wilder_rsi());
         for (kind, schema) in tables.schemas() {
@@ -87,11 +84,7 @@ impl Engine {
             check_columns(&file, &plan)?;
             planned.push((feature, plan));
         }
-        Ok(Self {
-            state,
-            views,
-            features: planned,
-        })
+        Ok(Self { state, views, features: planned })
     }
 
     /// Returns the features in the order of their results.
@@ -127,45 +120,30 @@ impl Engine {
         plan: &LogicalPlan,
         sources: &Sources,
     ) -> Result<RecordBatch, LakeError> {
-        let plan = plan
-            .clone()
-            .transform_up_with_subqueries(|node| match node {
-                LogicalPlan::TableScan(mut scan) => {
-                    let name = scan.table_name.table();
-                    // A table without a counterpart must fail, not read something else.
-                    let found = sources.get(name).cloned();
-                    scan.source = found.ok_or_else(|| {
-                        DataFusionError::Internal(format!("no as-of table {name}"))
-                    })?;
-                    Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
-                }
-                other => Ok(Transformed::no(other)),
-            })?;
-        let physical = self
-            .state
-            .query_planner()
-            .create_physical_plan(&plan.data, &self.state)
-            .await?;
+        let plan = plan.clone().transform_up_with_subqueries(|node| match node {
+            LogicalPlan::TableScan(mut scan) => {
+                let name = scan.table_name.table();
+                // A table without a counterpart must fail, not read something else.
+                let found = sources.get(name).cloned();
+                scan.source = found
+                    .ok_or_else(|| DataFusionError::Internal(format!("no as-of table {name}")))?;
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        let physical =
+            self.state.query_planner().create_physical_plan(&plan.data, &self.state).await?;
         let schema = physical.schema();
         let batches = collect(physical, self.state.task_ctx()).await?;
         let columns = concat_batches(&schema, &batches)?.columns().to_vec();
         // Later plans were made for the logical schema, which may differ in nullability.
-        Ok(RecordBatch::try_new(
-            Arc::new(plan.data.schema().as_arrow().clone()),
-            columns,
-        )?)
+        Ok(RecordBatch::try_new(Arc::new(plan.data.schema().as_arrow().clone()), columns)?)
     }
 }
 
 async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<LogicalPlan, LakeError> {
-    let bad = |reason: String| LakeError::Feature {
-        file: file.to_owned(),
-        reason,
-    };
-    let plan = state
-        .create_logical_plan(sql)
-        .await
-        .map_err(|e| bad(e.to_string()))?;
+    let bad = |reason: String| LakeError::Feature { file: file.to_owned(), reason };
+    let plan = state.create_logical_plan(sql).await.map_err(|e| bad(e.to_string()))?;
     if matches!(
         plan,
         LogicalPlan::Ddl(_)
@@ -183,10 +161,7 @@ fn check_columns(file: &str, plan: &LogicalPlan) -> Result<(), LakeError> {
     for required in ["value", "event_time", "known_at"] {
         if schema.column_with_name(required).is_none() {
             let reason = format!("its query returns no column {required}");
-            return Err(LakeError::Feature {
-                file: file.to_owned(),
-                reason,
-            });
+            return Err(LakeError::Feature { file: file.to_owned(), reason });
         }
     }
     Ok(())
@@ -197,17 +172,11 @@ fn empty(schema: SchemaRef) -> Result<Arc<dyn TableProvider>, LakeError> {
 }
 
 fn source(batch: RecordBatch) -> Result<Arc<dyn TableSource>, LakeError> {
-    Ok(provider_as_source(Arc::new(MemTable::try_new(
-        batch.schema(),
-        vec![vec![batch]],
-    )?)))
+    Ok(provider_as_source(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
 }
 
 fn feature_row(name: &str, batch: &RecordBatch) -> Result<Option<FeatureRow>, LakeError> {
-    let bad = |reason: String| LakeError::Feature {
-        file: format!("{name}.sql"),
-        reason,
-    };
+    let bad = |reason: String| LakeError::Feature { file: format!("{name}.sql"), reason };
     match batch.num_rows() {
         0 => return Ok(None),
         1 => {}
@@ -226,18 +195,11 @@ fn feature_row(name: &str, batch: &RecordBatch) -> Result<Option<FeatureRow>, La
     };
     let time = |name: &str| -> Result<Option<i64>, LakeError> {
         let times = column(name, &time_type())?;
-        Ok(times.and_then(|t| {
-            t.as_primitive::<TimestampMicrosecondType>()
-                .iter()
-                .next()
-                .flatten()
-        }))
+        Ok(times.and_then(|t| t.as_primitive::<TimestampMicrosecondType>().iter().next().flatten()))
     };
     let text = |name: &str| -> Result<Option<String>, LakeError> {
         let texts = column(name, &DataType::Utf8)?;
-        Ok(texts
-            .filter(|t| t.is_valid(0))
-            .map(|t| t.as_string::<i32>().value(0).to_owned()))
+        Ok(texts.filter(|t| t.is_valid(0)).map(|t| t.as_string::<i32>().value(0).to_owned()))
     };
     let source = text("source")?.zip(text("url")?);
     Ok(Some(FeatureRow {

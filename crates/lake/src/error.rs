@@ -154,19 +154,11 @@ impl LakeError {
     /// Returns a closure that says what was done to `path` when I/O failed.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 }
 
 fn near_text(near: &[Ticker]) -> String {
     let names: Vec<&str> = near.iter().map(Ticker::as_str).collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!("; near: {}", names.join(", "))
-    }
+    if names.is_empty() { String::new() } else { format!("; near: {}", names.join(", ")) }
 }

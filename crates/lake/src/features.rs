@@ -11,14 +11,8 @@ use crate::{FeatureRef, Kind, LakeError};
 include!(concat!(env!("OUT_DIR"), "/sql_files.rs"));
 
 /// Names that would let a feature depend on something else than the records.
-const FORBIDDEN: [&str; 6] = [
-    "now(",
-    "current_",
-    "random(",
-    "uuid(",
-    "today(",
-    "information_schema",
-];
+const FORBIDDEN: [&str; 6] =
+    ["now(", "current_", "random(", "uuid(", "today(", "information_schema"];
 
 /// A feature file: what its header says, and its query.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,11 +44,7 @@ impl FeatureInfo {
     #[must_use]
     pub fn reference(&self) -> FeatureRef {
         let section = self.section.key().to_owned();
-        FeatureRef {
-            name: self.name.clone(),
-            section,
-            sha256: Digest::of(self.sql),
-        }
+        FeatureRef { name: self.name.clone(), section, sha256: Digest::of(self.sql) }
     }
 
     fn parse(file: &str, text: &'static str) -> Result<Self, LakeError> {
@@ -94,9 +84,7 @@ impl FeatureInfo {
 /// # Errors
 /// Fails when a file's header is not valid, which a test excludes.
 pub fn feature_catalogue() -> Result<Vec<FeatureInfo>, LakeError> {
-    let parsed = FEATURE_FILES
-        .iter()
-        .map(|(file, text)| FeatureInfo::parse(file, text));
+    let parsed = FEATURE_FILES.iter().map(|(file, text)| FeatureInfo::parse(file, text));
     let mut features = parsed.collect::<Result<Vec<_>, _>>()?;
     features
         .sort_by(|a, b| (a.section, a.coverage, &a.name).cmp(&(b.section, b.coverage, &b.name)));
@@ -111,10 +99,7 @@ struct Header<'a> {
 
 impl<'a> Header<'a> {
     fn parse(file: &'a str, text: &'a str) -> Result<Self, LakeError> {
-        let mut header = Self {
-            file,
-            keys: BTreeMap::new(),
-        };
+        let mut header = Self { file, keys: BTreeMap::new() };
         for line in text.lines().map_while(|line| line.strip_prefix("-- ")) {
             let Some((key, value)) = line.split_once(": ") else {
                 return Err(header.bad(format!("its header line {line:?} is not `-- key: value`")));
@@ -127,10 +112,7 @@ impl<'a> Header<'a> {
     }
 
     fn bad(&self, reason: impl Into<String>) -> LakeError {
-        LakeError::Feature {
-            file: self.file.to_owned(),
-            reason: reason.into(),
-        }
+        LakeError::Feature { file: self.file.to_owned(), reason: reason.into() }
     }
 
     fn take(&mut self, key: &str) -> Result<String, LakeError> {
@@ -150,9 +132,7 @@ impl<'a> Header<'a> {
         let Some(value) = self.keys.remove(key) else {
             return Ok(None);
         };
-        let days = value
-            .parse()
-            .map_err(|_| self.bad(format!("{key} is not a number of days")))?;
+        let days = value.parse().map_err(|_| self.bad(format!("{key} is not a number of days")))?;
         Ok(Some(days))
     }
 }
@@ -165,9 +145,7 @@ mod tests {
     fn every_header_is_valid_and_every_section_has_one_coverage_feature() {
         let features = feature_catalogue().unwrap();
         for section in Section::ALL {
-            let coverage = features
-                .iter()
-                .filter(|f| f.section == section && f.coverage);
+            let coverage = features.iter().filter(|f| f.section == section && f.coverage);
             assert_eq!(coverage.clone().count(), 1, "{section}");
             assert!(coverage.clone().all(|f| f.unit == Unit::Count), "{section}");
         }
@@ -183,18 +161,10 @@ mod tests {
         for (from, to, says) in [
             ("-- title: X\n", "", "lacks `-- title"),
             ("market", "weather", "section: unknown variant"),
-            (
-                "-- kind",
-                "-- colour: red\n-- kind",
-                "unknown key \"colour\"",
-            ),
+            ("-- kind", "-- colour: red\n-- kind", "unknown key \"colour\""),
             ("name: x", "name: y", "not that of the file"),
             ("SELECT 1", "SELECT now()", "not on now("),
-            (
-                "-- kind",
-                "-- ttl_days: soon\n-- kind",
-                "ttl_days is not a number",
-            ),
+            ("-- kind", "-- ttl_days: soon\n-- kind", "ttl_days is not a number"),
         ] {
             let error = parse(good.replace(from, to)).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains("x.sql"), "{error}");

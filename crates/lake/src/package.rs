@@ -36,14 +36,8 @@ impl PackageCache {
             ArchiveKind::Wheel => "whl",
             ArchiveKind::Sdist => "tar.gz",
         };
-        let Source {
-            package,
-            version,
-            sha256,
-            ..
-        } = source;
-        self.dir
-            .join(format!("{package}-{version}-{}.{suffix}", sha256.short()))
+        let Source { package, version, sha256, .. } = source;
+        self.dir.join(format!("{package}-{version}-{}.{suffix}", sha256.short()))
     }
 
     /// Returns the archive of a source, without network where it is cached.
@@ -67,11 +61,7 @@ impl PackageCache {
         remove_leftovers(&self.dir, PARTIAL)?;
         if !path.exists() {
             progress.set_message(format!("fetching {}", source.title()));
-            tracing::info!(
-                package = source.package,
-                version = source.version,
-                "fetching package"
-            );
+            tracing::info!(package = source.package, version = source.version, "fetching package");
             self.download(source, &path, progress)?;
         }
         Ok(Archive::new(path, source.archive))
@@ -105,12 +95,7 @@ pub(crate) fn verify(path: &Path, expected: Digest, remedy: &'static str) -> Res
     if found == expected {
         Ok(())
     } else {
-        Err(LakeError::WrongDigest {
-            path: path.to_owned(),
-            expected,
-            found,
-            remedy,
-        })
+        Err(LakeError::WrongDigest { path: path.to_owned(), expected, found, remedy })
     }
 }
 
@@ -140,18 +125,8 @@ pub(crate) fn remove_leftovers(dir: &Path, prefix: &str) -> Result<(), LakeError
 
 fn pip_command(source: &Source, dir: &Path, requirements: &Path) -> Command {
     let mut pip = Command::new("python3");
-    pip.args([
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--require-hashes",
-        "--no-input",
-    ]);
-    pip.args(["--disable-pip-version-check", "--dest"])
-        .arg(dir)
-        .arg("-r")
-        .arg(requirements);
+    pip.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]);
+    pip.args(["--disable-pip-version-check", "--dest"]).arg(dir).arg("-r").arg(requirements);
     match source.archive {
         ArchiveKind::Wheel => pip.arg("--only-binary=:all:"),
         // Only this package: `:all:` would build its build tools from source, too.
@@ -171,47 +146,26 @@ fn run_pip(source: &Source, dir: &Path) -> Result<(), LakeError> {
         reason,
     };
     let requirements = dir.join("requirements.txt");
-    let Source {
-        package,
-        version,
-        sha256,
-        ..
-    } = source;
-    fs::write(
-        &requirements,
-        format!("{package}=={version} --hash=sha256:{sha256}\n"),
-    )
-    .map_err(LakeError::io("write", &requirements))?;
+    let Source { package, version, sha256, .. } = source;
+    fs::write(&requirements, format!("{package}=={version} --hash=sha256:{sha256}\n"))
+        .map_err(LakeError::io("write", &requirements))?;
     let mut pip = pip_command(source, dir, &requirements);
     pip.stdin(Stdio::null());
-    let start = |e| {
-        failed(format!(
-            "cannot start python3 -m pip ({e}); install python3 and pip"
-        ))
-    };
+    let start = |e| failed(format!("cannot start python3 -m pip ({e}); install python3 and pip"));
     if io::stderr().is_terminal() {
         let status = pip.stdout(io::stderr()).status().map_err(start)?;
         return if status.success() {
             Ok(())
         } else {
-            Err(failed(format!(
-                "pip ended with {status}; see its message above"
-            )))
+            Err(failed(format!("pip ended with {status}; see its message above")))
         };
     }
-    let output = pip
-        .args(["--quiet", "--progress-bar", "off"])
-        .output()
-        .map_err(start)?;
+    let output = pip.args(["--quiet", "--progress-bar", "off"]).output().map_err(start)?;
     if output.status.success() {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     let tail = lines[lines.len().saturating_sub(6)..].join(" | ");
     Err(failed(format!("pip ended with {}: {tail}", output.status)))
 }
@@ -223,11 +177,9 @@ fn downloaded_file(source: &Source, dir: &Path) -> Result<PathBuf, LakeError> {
     };
     let entries = fs::read_dir(dir).map_err(LakeError::io("list", dir))?;
     let mut files = entries.filter_map(Result::ok).map(|e| e.path());
-    files
-        .find(|p| p.to_string_lossy().ends_with(suffix))
-        .ok_or_else(|| LakeError::Fetch {
-            package: source.package.clone(),
-            version: source.version.clone(),
-            reason: format!("pip downloaded no {suffix} file"),
-        })
+    files.find(|p| p.to_string_lossy().ends_with(suffix)).ok_or_else(|| LakeError::Fetch {
+        package: source.package.clone(),
+        version: source.version.clone(),
+        reason: format!("pip downloaded no {suffix} file"),
+    })
 }

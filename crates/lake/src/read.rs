@@ -34,20 +34,10 @@ impl Snapshot {
             .zip(rows)
             .filter_map(|(feature, row)| self.feature(feature, row?, tables.as_of()))
             .collect();
-        let snippets = self
-            .names
-            .get(ticker)
-            .map(|name| news_snippets(&tables, name));
+        let snippets = self.names.get(ticker).map(|name| news_snippets(&tables, name));
         let snippets = snippets.unwrap_or_default();
         let company = info.company.clone();
-        Ok(AsOfRead::new(
-            ticker.clone(),
-            company,
-            as_of,
-            self.id(),
-            frame,
-            &snippets,
-        )?)
+        Ok(AsOfRead::new(ticker.clone(), company, as_of, self.id(), frame, &snippets)?)
     }
 
     /// Returns the feature a query's row makes, unless it is too old to be used.
@@ -75,27 +65,16 @@ impl Snapshot {
             window_days: info.window_days,
             value: row.value,
             coverage: info.coverage,
-            provenance: Provenance {
-                source,
-                url,
-                event_time,
-                known_at,
-            },
+            provenance: Provenance { source, url, event_time, known_at },
         })
     }
 
     fn near(&self, ticker: &Ticker) -> Vec<Ticker> {
         let score = |other: &Ticker| strsim::jaro_winkler(ticker.as_str(), other.as_str());
-        let mut near: Vec<(f64, &Ticker)> = self
-            .tickers
-            .iter()
-            .map(|t| (score(&t.ticker), &t.ticker))
-            .collect();
+        let mut near: Vec<(f64, &Ticker)> =
+            self.tickers.iter().map(|t| (score(&t.ticker), &t.ticker)).collect();
         near.retain(|(score, _)| *score >= NEAR_MIN);
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-        near.into_iter()
-            .take(NEAR_MAX)
-            .map(|(_, ticker)| ticker.clone())
-            .collect()
+        near.into_iter().take(NEAR_MAX).map(|(_, ticker)| ticker.clone()).collect()
     }
 }

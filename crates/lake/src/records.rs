@@ -46,14 +46,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
-        Self::Bars,
-        Self::Index,
-        Self::Macro,
-        Self::News,
-        Self::Facts,
-        Self::Insider,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Bars, Self::Index, Self::Macro, Self::News, Self::Facts, Self::Insider];
 
     /// Returns the name of the table in queries.
     #[must_use]

@@ -44,11 +44,8 @@ mod tests {
     #[test]
     fn equals_ta_lib_on_ibm() {
         let text = include_str!("../tests/data/rsi_ibm.csv");
-        let (closes, expected): (Vec<&str>, Vec<&str>) = text
-            .lines()
-            .skip(1)
-            .map(|line| line.split_once(',').unwrap())
-            .unzip();
+        let (closes, expected): (Vec<&str>, Vec<&str>) =
+            text.lines().skip(1).map(|line| line.split_once(',').unwrap()).unzip();
         let closes: Vec<f64> = closes.into_iter().map(|c| c.parse().unwrap()).collect();
         let ours = rsi_wilder_series(&closes, 14);
         assert_eq!(ours.iter().position(Option::is_some), Some(14));
@@ -59,10 +56,7 @@ mod tests {
                 (None, "") => {}
                 (Some(ours), theirs) => {
                     let theirs: f64 = theirs.parse().unwrap();
-                    assert!(
-                        (ours - theirs).abs() < 1e-9 * theirs,
-                        "row {row}: {ours} {theirs}"
-                    );
+                    assert!((ours - theirs).abs() < 1e-9 * theirs, "row {row}: {ours} {theirs}");
                     compared += 1;
                 }
                 (None, theirs) => panic!("row {row}: no value, expected {theirs}"),
@@ -75,9 +69,6 @@ mod tests {
     fn is_undefined_without_moves_or_history() {
         assert_eq!(rsi_wilder(&[1.0; 40], 14), None);
         assert_eq!(rsi_wilder(&[1.0, 2.0], 14), None);
-        assert_eq!(
-            rsi_wilder(&(0..40).map(f64::from).collect::<Vec<_>>(), 14),
-            Some(100.0)
-        );
+        assert_eq!(rsi_wilder(&(0..40).map(f64::from).collect::<Vec<_>>(), 14), Some(100.0));
     }
 }

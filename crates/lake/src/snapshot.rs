@@ -67,33 +67,21 @@ impl Snapshot {
     pub async fn open(dir: &Path) -> Result<Self, LakeError> {
         let path = dir.join("manifest.json");
         if !path.exists() {
-            return Err(LakeError::NoSnapshot {
-                path: dir.to_owned(),
-            });
+            return Err(LakeError::NoSnapshot { path: dir.to_owned() });
         }
         let text = fs::read_to_string(&path).map_err(LakeError::io("read", &path))?;
-        let bad = |reason| LakeError::BadSnapshot {
-            path: dir.to_owned(),
-            reason,
-        };
+        let bad = |reason| LakeError::BadSnapshot { path: dir.to_owned(), reason };
         let manifest = Manifest::parse(&text).map_err(bad)?;
         let features = feature_catalogue()?;
         if !manifest.features.iter().eq(&references(&features)) {
             let reason = "it was built for other feature files than this program's".to_owned();
-            return Err(LakeError::BadSnapshot {
-                path: dir.to_owned(),
-                reason,
-            });
+            return Err(LakeError::BadSnapshot { path: dir.to_owned(), reason });
         }
         let mut batches = BTreeMap::new();
         for source in &manifest.data_sources {
             // The schema allows plain file names only, so a manifest cannot point elsewhere.
             let file = dir.join(&source.file_path);
-            verify(
-                &file,
-                source.file_hash,
-                "remove the snapshot and run `r2r data build`",
-            )?;
+            verify(&file, source.file_hash, "remove the snapshot and run `r2r data build`")?;
             batches.insert(source.source_type, read_parquet(&file)?);
         }
         Self::from_batches(manifest, batches).await
@@ -109,30 +97,15 @@ impl Snapshot {
         batches: BTreeMap<Kind, RecordBatch>,
     ) -> Result<Self, LakeError> {
         if let Some(kind) = Kind::ALL.iter().find(|kind| !batches.contains_key(kind)) {
-            let (path, reason) = (
-                kind.file().into(),
-                "the snapshot lacks this file".to_owned(),
-            );
+            let (path, reason) = (kind.file().into(), "the snapshot lacks this file".to_owned());
             return Err(LakeError::BadSnapshot { path, reason });
         }
         let tables = Tables::new(batches)?;
         let engine = Engine::new(&tables, feature_catalogue()?).await?;
         let names = &manifest.universe.names;
-        let tickers = names
-            .iter()
-            .filter_map(|name| ticker_info(&tables, name))
-            .collect();
-        let names = names
-            .iter()
-            .map(|name| (name.ticker.clone(), name.clone()))
-            .collect();
-        Ok(Self {
-            manifest,
-            tables,
-            engine,
-            names,
-            tickers,
-        })
+        let tickers = names.iter().filter_map(|name| ticker_info(&tables, name)).collect();
+        let names = names.iter().map(|name| (name.ticker.clone(), name.clone())).collect();
+        Ok(Self { manifest, tables, engine, names, tickers })
     }
 
     /// Returns the id: the hash of the manifest's canonical form.
@@ -204,9 +177,7 @@ pub(crate) fn references(features: &[FeatureInfo]) -> Vec<crate::FeatureRef> {
 /// known on the session's date, in New York and in UTC.
 fn ticker_info(tables: &Tables, name: &Name) -> Option<TickerInfo> {
     let rows = tables.rows(Kind::Bars, name.ticker.as_str())?;
-    let times = rows
-        .column_by_name("known_at")?
-        .as_primitive_opt::<TimestampMicrosecondType>()?;
+    let times = rows.column_by_name("known_at")?.as_primitive_opt::<TimestampMicrosecondType>()?;
     let date =
         |row: usize| Some(DateTime::from_timestamp_micros(*times.values().get(row)?)?.date_naive());
     let last = rows.num_rows().checked_sub(1)?;

@@ -65,17 +65,9 @@ fn articles<'a>(batch: &'a RecordBatch, name: &Name) -> Option<Vec<Article<'a>>>
         Some(batch.column_by_name(column)?.as_string_view())
     };
     let time = |column: &str| {
-        Some(
-            batch
-                .column_by_name(column)?
-                .as_primitive::<TimestampMicrosecondType>()
-                .values(),
-        )
+        Some(batch.column_by_name(column)?.as_primitive::<TimestampMicrosecondType>().values())
     };
-    let ages = batch
-        .column_by_name("age_days")?
-        .as_primitive::<Float64Type>()
-        .values();
+    let ages = batch.column_by_name("age_days")?.as_primitive::<Float64Type>().values();
     let (ids, titles, bodies) = (text("record_id")?, text("title")?, text("body")?);
     let (sites, urls) = (text("site")?, text("url")?);
     let (event_times, known_ats) = (time("event_time")?, time("known_at")?);
@@ -96,11 +88,7 @@ fn articles<'a>(batch: &'a RecordBatch, name: &Name) -> Option<Vec<Article<'a>>>
             words: content_words(titles.value(row), name),
         })
     });
-    Some(
-        articles
-            .filter(|a| sentence_range(a.title).is_some())
-            .collect(),
-    )
+    Some(articles.filter(|a| sentence_range(a.title).is_some()).collect())
 }
 
 /// Takes the best articles: first one per site, then any.
@@ -176,10 +164,7 @@ fn is_abbreviation(before: &str) -> bool {
         "Inc", "Corp", "Co", "Ltd", "Mr", "Mrs", "Ms", "Dr", "Jr", "Sr", "vs", "No", "St", "Mfg",
         "Gen", "Bros",
     ];
-    let word = before
-        .rsplit(|c: char| c.is_whitespace() || c == '(')
-        .next()
-        .unwrap_or_default();
+    let word = before.rsplit(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
     let initials = word.split('.').all(|part| part.chars().count() <= 1);
     COMMON.contains(&word) || initials
 }
@@ -228,16 +213,10 @@ mod tests {
     fn cuts_at_sentence_borders_only() {
         let long = "X".repeat(201);
         for (field, cut) in [
-            (
-                "Apple rose 2.5% on Friday.",
-                Some("Apple rose 2.5% on Friday."),
-            ),
+            ("Apple rose 2.5% on Friday.", Some("Apple rose 2.5% on Friday.")),
             ("One. Two", Some("One. Two")),
             ("  One.  ", Some("One.")),
-            (
-                &format!("Apple Inc. fell. {long}"),
-                Some("Apple Inc. fell."),
-            ),
+            (&format!("Apple Inc. fell. {long}"), Some("Apple Inc. fell.")),
             (&format!("\"It fell.\" {long}"), Some("\"It fell.\"")),
             (&format!("The U.S. fell. {long}"), Some("The U.S. fell.")),
             (&format!("Shares fell 4.4 {long}"), None),
@@ -263,18 +242,12 @@ mod tests {
         assert!(names_company("Why GE's stock fell", &name));
         assert!(!names_company("GEICO and Geely", &name));
         let same = |a, b| same_story(&content_words(a, &name), &content_words(b, &name));
-        assert!(same(
-            "GE: engine demand falls",
-            "General Electric engine demand falls!"
-        ));
+        assert!(same("GE: engine demand falls", "General Electric engine demand falls!"));
         assert!(same(
             "A GE executive is leaving the company after being filmed in a viral TikTok video",
             "GE exec exits after coarse remarks in viral TikTok video: report"
         ));
         assert!(!same("General Electric falls", "Why Microsoft rose today"));
-        assert!(!same(
-            "Engine orders grow at GE",
-            "GE buys a maker of turbines"
-        ));
+        assert!(!same("Engine orders grow at GE", "GE buys a maker of turbines"));
     }
 }

@@ -68,10 +68,7 @@ impl Source {
     pub fn member(&self, role: &str, symbol: Option<&str>) -> Result<String, LakeError> {
         let path = self.members.get(role).ok_or_else(|| LakeError::Config {
             origin: format!("source [{}]", self.id),
-            reason: format!(
-                "it has no member {role:?}: add it under [{}.members]",
-                self.id
-            ),
+            reason: format!("it has no member {role:?}: add it under [{}.members]", self.id),
         })?;
         Ok(path.replace("{symbol}", symbol.unwrap_or_default()))
     }
@@ -109,10 +106,7 @@ impl SourceList {
     /// # Errors
     /// Fails when the file is not valid, which a test excludes.
     pub fn builtin() -> Result<Self, LakeError> {
-        Self::parse(
-            "configs/sources.toml",
-            include_str!("../../../configs/sources.toml"),
-        )
+        Self::parse("configs/sources.toml", include_str!("../../../configs/sources.toml"))
     }
 
     /// Reads an allowlist from a file.
@@ -129,10 +123,7 @@ impl SourceList {
     /// # Errors
     /// Fails on anything that is not an allowlist.
     pub fn parse(origin: &str, text: &str) -> Result<Self, LakeError> {
-        let invalid = |reason| LakeError::Config {
-            origin: origin.to_owned(),
-            reason,
-        };
+        let invalid = |reason| LakeError::Config { origin: origin.to_owned(), reason };
         let mut sources: BTreeMap<String, Source> =
             toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
         for (id, source) in &mut sources {
@@ -147,10 +138,7 @@ impl SourceList {
                 }
             }
         }
-        Ok(Self {
-            origin: origin.to_owned(),
-            sources,
-        })
+        Ok(Self { origin: origin.to_owned(), sources })
     }
 
     /// Returns a source that may be ingested.
@@ -160,16 +148,10 @@ impl SourceList {
     pub fn get(&self, id: &str) -> Result<&Source, LakeError> {
         let origin = self.origin.clone();
         let Some(source) = self.sources.get(id) else {
-            return Err(LakeError::UnlistedSource {
-                id: id.to_owned(),
-                origin,
-            });
+            return Err(LakeError::UnlistedSource { id: id.to_owned(), origin });
         };
         if source.licence.trim().is_empty() {
-            return Err(LakeError::UnlicensedSource {
-                id: id.to_owned(),
-                origin,
-            });
+            return Err(LakeError::UnlicensedSource { id: id.to_owned(), origin });
         }
         Ok(source)
     }
@@ -209,15 +191,9 @@ mod tests {
             unlicensed.starts_with("source \"a\" in s.toml has no licence: review"),
             "{unlicensed}"
         );
-        for bad in [
-            format!("{text}colour='red'\n"),
-            text.replace("'a'", "'--index a'"),
-        ] {
+        for bad in [format!("{text}colour='red'\n"), text.replace("'a'", "'--index a'")] {
             assert!(
-                matches!(
-                    SourceList::parse("s.toml", &bad),
-                    Err(LakeError::Config { .. })
-                ),
+                matches!(SourceList::parse("s.toml", &bad), Err(LakeError::Config { .. })),
                 "{bad}"
             );
         }

@@ -46,18 +46,12 @@ impl Tables {
 
     /// Returns the schema of each kind as queries see it.
     pub(crate) fn schemas(&self) -> BTreeMap<Kind, SchemaRef> {
-        self.0
-            .iter()
-            .map(|(kind, table)| (*kind, with_age_schema(&table.batch)))
-            .collect()
+        self.0.iter().map(|(kind, table)| (*kind, with_age_schema(&table.batch))).collect()
     }
 
     /// Returns the tickers that have records of a kind.
     pub(crate) fn tickers(&self, kind: Kind) -> Vec<&str> {
-        self.0
-            .get(&kind)
-            .map(|t| t.rows.keys().map(String::as_str).collect())
-            .unwrap_or_default()
+        self.0.get(&kind).map(|t| t.rows.keys().map(String::as_str).collect()).unwrap_or_default()
     }
 
     /// Returns all records of a kind and ticker, in order of `known_at`.
@@ -73,11 +67,7 @@ impl Tables {
         let last = as_of.instant().timestamp_micros();
         let mut batches = BTreeMap::new();
         for (&kind, table) in &self.0 {
-            let key = if kind.has_ticker() {
-                ticker.as_str()
-            } else {
-                ""
-            };
+            let key = if kind.has_ticker() { ticker.as_str() } else { "" };
             let rows = table.rows.get(key).cloned().unwrap_or(0..0);
             let times = known_at(&table.batch).values();
             let known = times[rows.clone()].partition_point(|&t| t <= last);
@@ -103,9 +93,7 @@ impl AsOfTables {
 
 impl Table {
     fn new(kind: Kind, batch: &RecordBatch) -> Result<Self, LakeError> {
-        let has_times = batch
-            .column_by_name("known_at")
-            .is_some_and(|c| is_time(c.data_type()));
+        let has_times = batch.column_by_name("known_at").is_some_and(|c| is_time(c.data_type()));
         let keys: &[&str] = if kind.has_ticker() {
             &["ticker", "known_at", "record_id"]
         } else {
@@ -119,10 +107,7 @@ impl Table {
                     format!("it lacks the column {key} or its times are not UTC microseconds");
                 return Err(LakeError::BadSnapshot { path, reason });
             };
-            columns.push(SortColumn {
-                values: values.clone(),
-                options: None,
-            });
+            columns.push(SortColumn { values: values.clone(), options: None });
         }
         let batch = take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?;
         let mut rows = BTreeMap::<String, Range<usize>>::new();
@@ -158,10 +143,7 @@ fn with_age_schema(batch: &RecordBatch) -> SchemaRef {
 }
 
 fn with_age(batch: &RecordBatch, last: i64) -> Result<RecordBatch, LakeError> {
-    let ages = known_at(batch)
-        .values()
-        .iter()
-        .map(|t| (last - t) as f64 / DAY_MICROS);
+    let ages = known_at(batch).values().iter().map(|t| (last - t) as f64 / DAY_MICROS);
     let mut columns = batch.columns().to_vec();
     columns.push(Arc::new(Float64Array::from_iter_values(ages)));
     Ok(RecordBatch::try_new(with_age_schema(batch), columns)?)

@@ -17,9 +17,7 @@ use crate::rsi::rsi_wilder;
 /// Returns `wilder_rsi(close, n ORDER BY time)`.
 pub(crate) fn wilder_rsi() -> AggregateUDF {
     let arguments = vec![DataType::Float64, DataType::Int64];
-    AggregateUDF::from(WilderRsi {
-        signature: Signature::exact(arguments, Volatility::Immutable),
-    })
+    AggregateUDF::from(WilderRsi { signature: Signature::exact(arguments, Volatility::Immutable) })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -62,18 +60,14 @@ struct Closes {
 
 impl Accumulator for Closes {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.closes
-            .extend(values[0].as_primitive::<Float64Type>().iter().flatten());
+        self.closes.extend(values[0].as_primitive::<Float64Type>().iter().flatten());
         let n = values[1].as_primitive::<Int64Type>();
         self.n = self.n.or_else(|| n.iter().flatten().next());
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let n = self
-            .n
-            .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or_default();
+        let n = self.n.and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
         Ok(ScalarValue::Float64(rsi_wilder(&self.closes, n)))
     }
 
@@ -82,11 +76,7 @@ impl Accumulator for Closes {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let closes: Vec<_> = self
-            .closes
-            .iter()
-            .map(|c| ScalarValue::Float64(Some(*c)))
-            .collect();
+        let closes: Vec<_> = self.closes.iter().map(|c| ScalarValue::Float64(Some(*c))).collect();
         let list = ScalarValue::new_list_nullable(&closes, &DataType::Float64);
         Ok(vec![ScalarValue::List(list), ScalarValue::Int64(self.n)])
     }
@@ -98,8 +88,7 @@ impl Accumulator for Closes {
             return exec_err!("wilder_rsi cannot merge partial states");
         }
         for closes in lists.iter().flatten() {
-            self.closes
-                .extend(closes.as_primitive::<Float64Type>().iter().flatten());
+            self.closes.extend(closes.as_primitive::<Float64Type>().iter().flatten());
         }
         let n = states[1].as_primitive::<Int64Type>();
         self.n = self.n.or_else(|| n.iter().flatten().next());

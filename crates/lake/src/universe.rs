@@ -116,10 +116,7 @@ impl Universe {
     /// # Errors
     /// Fails on anything that is not a universe, and on a ticker listed twice.
     pub fn parse(origin: &str, text: &str) -> Result<Self, LakeError> {
-        let invalid = |reason| LakeError::Config {
-            origin: origin.to_owned(),
-            reason,
-        };
+        let invalid = |reason| LakeError::Config { origin: origin.to_owned(), reason };
         let universe: Self = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
         let mut tickers: Vec<&Ticker> = universe.names.iter().map(|n| &n.ticker).collect();
         tickers.sort();
@@ -132,13 +129,7 @@ impl Universe {
     /// Returns the ids of all sources the universe needs, each once.
     #[must_use]
     pub fn source_ids(&self) -> Vec<&str> {
-        let Feeds {
-            bars,
-            index,
-            news,
-            facts,
-            insider,
-        } = &self.feeds;
+        let Feeds { bars, index, news, facts, insider } = &self.feeds;
         let series = self.macro_series.iter().map(|m| m.source.as_str());
         let mut ids: Vec<&str> = [bars, index, news, facts, insider]
             .map(String::as_str)

@@ -21,6 +21,8 @@ use crate::{
     theses::Patience,
 };
 
+/// Elements that are read while the engine decodes those before them.
+const READ_AHEAD: usize = 4;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
@@ -37,7 +39,8 @@ pub(super) async fn answer(
     let accept = head.headers.get_all(ACCEPT).iter();
     let as_lines = accept.filter_map(|value| value.to_str().ok()).any(accepts_lines);
     let elements = elements(&app, query, request_id);
-    let width = config.batch.in_engine_max;
+    // The elements beyond those in the engine have their reads ready.
+    let width = config.batch.in_engine_max + READ_AHEAD;
     let (kind, body) = if as_lines {
         let lines = elements.buffer_unordered(width).map(|element| join(&[&element, b"\n"]));
         (NDJSON, http::stream(lines))
@@ -93,9 +96,9 @@ async fn element(
 
 /// Writes the brackets and commas of an array around its elements.
 fn array(elements: impl Stream<Item = Bytes> + Send + 'static) -> impl Stream<Item = Bytes> + Send {
-    let separated = elements.enumerate().map(|(i, element)| {
-        join(&[if i == 0 { b"[" } else { b",\n" }, &element])
-    });
+    let separated = elements
+        .enumerate()
+        .map(|(i, element)| join(&[if i == 0 { b"[" } else { b",\n" }, &element]));
     separated.chain(stream::once(async { Bytes::from_static(b"]\n") }))
 }
 

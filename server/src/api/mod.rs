@@ -145,10 +145,11 @@ fn log_failure(failure: &ApiError, request_id: &str) {
     if !status.is_server_error() {
         return;
     }
-    let failure: &dyn Error = failure;
+    let causes = std::iter::successors(failure.source(), |cause| (*cause).source());
+    let causes = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     if status == StatusCode::INTERNAL_SERVER_ERROR {
-        error!(request.id = %request_id, error = failure, "a request failed inside: {failure}");
+        error!(request.id = %request_id, causes, "a request failed inside: {failure}");
     } else {
-        warn!(request.id = %request_id, error = failure, "a request was turned away: {failure}");
+        warn!(request.id = %request_id, causes, "a request was turned away: {failure}");
     }
 }

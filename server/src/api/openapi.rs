@@ -13,9 +13,22 @@ use crate::problem::Problem;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "r2r", description = "Analyst theses with evidence, as of a date."),
-    paths(paths::thesis, paths::batch, paths::healthz, paths::tickers, paths::metrics, paths::openapi),
+    paths(
+        paths::thesis,
+        paths::batch,
+        paths::healthz,
+        paths::tickers,
+        paths::metrics,
+        paths::openapi
+    ),
     components(schemas(
-        ThesisRequest, BatchRequest, Problem, Health, ModelHealth, SnapshotHealth, WorkerHealth,
+        ThesisRequest,
+        BatchRequest,
+        Problem,
+        Health,
+        ModelHealth,
+        SnapshotHealth,
+        WorkerHealth,
         TickerSpan
     ))
 )]

@@ -84,7 +84,9 @@ impl BatchQuery {
         let request: BatchRequest = parse(body)?;
         let values = match request.tickers {
             Value::Array(values) if !values.is_empty() => values,
-            Value::Array(_) => return Err(wrong("tickers", "at least one ticker", "an empty array")),
+            Value::Array(_) => {
+                return Err(wrong("tickers", "at least one ticker", "an empty array"));
+            }
             Value::Null => return Err(missing("tickers")),
             other => return Err(wrong("tickers", "an array of strings", name(&other))),
         };
@@ -137,9 +139,7 @@ fn json_error(error: &simd_json::Error) -> ApiError {
             let field = message.split('`').nth(1).map(clip).unwrap_or_default();
             ApiError::Field { field, detail: clip(message) }
         }
-        ErrorType::DepthLimitExceeded => {
-            ApiError::Json("the body is nested too deeply".to_owned())
-        }
+        ErrorType::DepthLimitExceeded => ApiError::Json("the body is nested too deeply".to_owned()),
         _ => ApiError::Json(format!("the body is not JSON near byte {}", error.index())),
     }
 }
@@ -153,7 +153,9 @@ fn as_of(value: Value) -> Result<Option<AsOf>, ApiError> {
     let Some(text) = text(value, "as_of")? else { return Ok(None) };
     let field = || "as_of".to_owned();
     let parsed = text.parse();
-    parsed.map(Some).map_err(|e: domain::AsOfError| ApiError::Field { field: field(), detail: e.to_string() })
+    parsed
+        .map(Some)
+        .map_err(|e: domain::AsOfError| ApiError::Field { field: field(), detail: e.to_string() })
 }
 
 fn seed(value: &Value) -> Result<u64, ApiError> {
@@ -210,7 +212,8 @@ mod tests {
 
     #[test]
     fn reads_the_documented_object() {
-        let mut body = br#"{"ticker":"AAPL","as_of":"2022-09-30","seed":18446744073709551615}"#.to_vec();
+        let mut body =
+            br#"{"ticker":"AAPL","as_of":"2022-09-30","seed":18446744073709551615}"#.to_vec();
         let query = ThesisQuery::parse(&mut body).unwrap();
         assert_eq!((query.ticker.as_str(), query.seed), ("AAPL", u64::MAX));
         assert_eq!(query.as_of, Some("2022-09-30".parse().unwrap()));
@@ -235,7 +238,11 @@ mod tests {
             (r#"{"ticker":"A","seed":-1}"#, "seed"),
             (r#"{"ticker":"A","seed":1.5}"#, "seed"),
         ] {
-            assert_eq!(field_of(ThesisQuery::parse(&mut body.as_bytes().to_vec())), field, "{body}");
+            assert_eq!(
+                field_of(ThesisQuery::parse(&mut body.as_bytes().to_vec())),
+                field,
+                "{body}"
+            );
         }
         for (body, field) in [
             (r#"{}"#, "tickers"),
@@ -243,7 +250,11 @@ mod tests {
             (r#"{"tickers":"A"}"#, "tickers"),
             (r#"{"tickers":["A",5]}"#, "tickers[1]"),
         ] {
-            assert_eq!(field_of(BatchQuery::parse(&mut body.as_bytes().to_vec(), 9)), field, "{body}");
+            assert_eq!(
+                field_of(BatchQuery::parse(&mut body.as_bytes().to_vec(), 9)),
+                field,
+                "{body}"
+            );
         }
     }
 
@@ -251,8 +262,17 @@ mod tests {
     fn refuses_what_is_not_json() {
         let deep = format!("{{\"ticker\":{}1{}}}", "[".repeat(20_000), "]".repeat(20_000));
         for body in [
-            &b""[..], b" ", b"[]", b"{", b"null", b"{\"ticker\":\"A\"} x", b"{'ticker':'A'}",
-            b"{\"ticker\":\"\xff\"}", b"\xef\xbb\xbf{}", b"{\"ticker\":\"A\",}", deep.as_bytes(),
+            &b""[..],
+            b" ",
+            b"[]",
+            b"{",
+            b"null",
+            b"{\"ticker\":\"A\"} x",
+            b"{'ticker':'A'}",
+            b"{\"ticker\":\"\xff\"}",
+            b"\xef\xbb\xbf{}",
+            b"{\"ticker\":\"A\",}",
+            deep.as_bytes(),
         ] {
             let found = field_of(ThesisQuery::parse(&mut body.to_vec()));
             let shown = String::from_utf8_lossy(&body[..body.len().min(40)]);

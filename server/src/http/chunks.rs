@@ -36,7 +36,8 @@ impl Chunks {
         while used < bytes.len() && *self != Self::Done {
             match self {
                 Self::Data(left) if *left > 2 => {
-                    let step = (bytes.len() - used).min(usize::try_from(*left - 2).unwrap_or(usize::MAX));
+                    let step =
+                        (bytes.len() - used).min(usize::try_from(*left - 2).unwrap_or(usize::MAX));
                     *left -= step as u64;
                     used += step;
                 }
@@ -54,7 +55,8 @@ impl Chunks {
             Self::Size(line) => {
                 if let Some(size) = end_of_line(line, byte)? {
                     let size = chunk_size(&size)?;
-                    *self = if size == 0 { Self::Trailer(Vec::new(), 0) } else { Self::Data(size + 2) };
+                    *self =
+                        if size == 0 { Self::Trailer(Vec::new(), 0) } else { Self::Data(size + 2) };
                 }
             }
             Self::Data(left) => {
@@ -125,7 +127,16 @@ mod tests {
 
     #[test]
     fn refuses_other_readings() {
-        for bad in ["4\nWiki", "0x4\r\n", "\r\n", " 4\r\n", "4\r\nWikiX", "123456789\r\n", "-1\r\n", "0\r\n\n"] {
+        for bad in [
+            "4\nWiki",
+            "0x4\r\n",
+            "\r\n",
+            " 4\r\n",
+            "4\r\nWikiX",
+            "123456789\r\n",
+            "-1\r\n",
+            "0\r\n\n",
+        ] {
             assert_eq!(Chunks::new().advance(bad.as_bytes()), Err(BadChunk), "{bad:?}");
         }
     }

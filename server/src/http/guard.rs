@@ -23,8 +23,7 @@ use super::{
 
 /// The path of the request that stands in for a rejected one, see [`Guard`].
 pub(super) const REJECTED_PATH: &str = "/.r2r-rejected";
-const STAND_IN: &[u8] =
-    b"GET /.r2r-rejected HTTP/1.1\r\nHost: r2r\r\nConnection: close\r\n\r\n";
+const STAND_IN: &[u8] = b"GET /.r2r-rejected HTTP/1.1\r\nHost: r2r\r\nConnection: close\r\n\r\n";
 /// How much of what a client still sends is read and dropped at the end.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
@@ -70,6 +69,8 @@ pub(super) struct Guard<S> {
     buffer: BytesMut,
     /// Bytes at the front of `buffer` that hyper may have.
     passed: usize,
+    /// Whether the client has sent a byte.
+    begun: bool,
     phase: Phase,
     read_deadline: Pin<Box<Sleep>>,
     write_deadline: Option<Pin<Box<Sleep>>>,
@@ -78,10 +79,15 @@ pub(super) struct Guard<S> {
 
 enum Phase {
     /// Before or in a head; this many bytes were searched for its end.
-    Head { seen: usize },
+    Head {
+        seen: usize,
+    },
     Length(u64),
     Chunked(Chunks),
-    /// Nothing more goes to hyper.
+    /// The stand-in was passed on and nothing follows it. That is not the end of
+    /// the stream: hyper takes an end for a client that left, and answers no more.
+    Refused,
+    /// The stream has ended.
     Ended,
 }
 
@@ -94,6 +100,7 @@ impl<S> Guard<S> {
             refusal,
             buffer: BytesMut::new(),
             passed: 0,
+            begun: false,
             phase: Phase::Head { seen: 0 },
             read_deadline: Box::pin(sleep(limits.first_byte)),
             write_deadline: None,
@@ -104,9 +111,8 @@ impl<S> Guard<S> {
     /// Decides about buffered bytes. Afterwards `passed > 0`, or more bytes
     /// are needed, or the stream has ended.
     fn scan(&mut self) {
-        match self.try_scan() {
-            Ok(()) => {}
-            Err(rejection) => self.reject(rejection),
+        if let Err(rejection) = self.try_scan() {
+            self.reject(rejection);
         }
     }
 
@@ -115,7 +121,7 @@ impl<S> Guard<S> {
         self.buffer.clear();
         self.buffer.extend_from_slice(STAND_IN);
         self.passed = STAND_IN.len();
-        self.phase = Phase::Ended;
+        self.phase = Phase::Refused;
     }
 
     fn try_scan(&mut self) -> Result<(), Rejection> {
@@ -160,14 +166,17 @@ impl<S> Guard<S> {
                 // ends early, and answers that.
                 Err(_) => self.phase = Phase::Ended,
             },
-            Phase::Ended => {}
+            Phase::Refused | Phase::Ended => {}
         }
         Ok(())
     }
 
     /// Applies the deadline of a head when no byte is there to be read.
     fn check_deadline(&mut self, cx: &mut Context<'_>) -> bool {
-        let waiting = matches!(self.phase, Phase::Head { .. });
+        // Between requests it is hyper that knows whether an answer is still
+        // being written, so the time of a kept-alive connection is its matter.
+        let in_head = matches!(self.phase, Phase::Head { .. });
+        let waiting = in_head && (!self.begun || !self.buffer.is_empty());
         if !waiting || self.read_deadline.as_mut().poll(cx).is_pending() {
             return false;
         }
@@ -201,8 +210,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if matches!(this.phase, Phase::Ended) {
-                return Poll::Ready(Ok(()));
+            match this.phase {
+                Phase::Refused => return Poll::Pending,
+                Phase::Ended => return Poll::Ready(Ok(())),
+                _ => {}
             }
             let mut chunk = [0u8; 8192];
             let mut chunk = ReadBuf::new(&mut chunk);
@@ -212,6 +223,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) if chunk.filled().is_empty() => this.phase = Phase::Ended,
                 Poll::Ready(Ok(())) => {
+                    this.begun = true;
                     if this.buffer.is_empty() {
                         this.start_head_deadline();
                     }
@@ -303,7 +315,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        time::timeout,
+    };
 
     use super::*;
 
@@ -329,7 +344,8 @@ mod tests {
             }
         });
         let mut seen = Vec::new();
-        guard.read_to_end(&mut seen).await.unwrap();
+        // A refusing guard does not end the stream.
+        let _ = timeout(Duration::from_millis(200), guard.read_to_end(&mut seen)).await;
         drop(guard);
         sender.await.unwrap();
         (seen, refusal.take())
@@ -348,7 +364,8 @@ mod tests {
     #[tokio::test]
     async fn checks_every_head_of_a_connection() {
         let good = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
-        let (seen, rejection) = through(&[good.as_slice(), b"GET /b HTTP/1.1\r\n\r\n"].concat(), 5).await;
+        let (seen, rejection) =
+            through(&[good.as_slice(), b"GET /b HTTP/1.1\r\n\r\n"].concat(), 5).await;
         assert_eq!(seen, [good.as_slice(), STAND_IN].concat());
         assert!(matches!(rejection, Some(Rejection::Malformed(_))));
     }
@@ -368,6 +385,18 @@ mod tests {
         let count = guard.read(&mut seen).await.unwrap();
         assert_eq!(&seen[..count], STAND_IN);
         assert!(matches!(refusal.take(), Some(Rejection::Timeout(_))));
+    }
+
+    /// An answer may take longer than any deadline of a head.
+    #[tokio::test]
+    async fn leaves_the_time_between_requests_alone() {
+        let (mut client, server) = duplex(64);
+        let mut guard = Guard::new(server, LIMITS, Refusal::default());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut seen = [0; 64];
+        assert!(guard.read(&mut seen).await.unwrap() > 0);
+        let quiet = timeout(Duration::from_millis(200), guard.read(&mut seen)).await;
+        assert!(quiet.is_err(), "{quiet:?}");
     }
 
     #[tokio::test]

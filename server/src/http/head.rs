@@ -115,7 +115,8 @@ fn check_request_line(line: &[u8]) -> Result<bool, Rejection> {
     }
     // No proxy requests: the origin form, and `*` for OPTIONS.
     let origin_form = target.starts_with(b"/") && target.iter().all(u8::is_ascii_graphic);
-    if !origin_form && !(target == b"*" && method == b"OPTIONS") {
+    let asterisk_form = target == b"*" && method == b"OPTIONS";
+    if !origin_form && !asterisk_form {
         return Err(Rejection::Malformed("the request target is not a path"));
     }
     match version {

@@ -47,7 +47,10 @@ pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, ap
             Ok((socket, _)) => socket,
             Err(error) => {
                 // Out of descriptors, mostly: wait for a connection to end.
-                warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a connection could not be accepted"
+                );
                 sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -80,8 +83,9 @@ type Served<F> = http1::Connection<TokioIo<Guard<TcpStream>>, F>;
 fn connection(
     socket: TcpStream,
     app: Arc<App>,
-) -> Served<impl hyper::service::HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send>>
-{
+) -> Served<
+    impl hyper::service::HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send>,
+> {
     let _ = socket.set_nodelay(true);
     let http = app.config().http.clone();
     let limits = Limits {

@@ -120,7 +120,9 @@ fn random_bodies_never_cause_a_5xx() {
             match random.random_range(0..4) {
                 0 => body[at] = random.random(),
                 1 => drop(body.remove(at)),
-                2 => body.insert(at, *b"{}[]\",:\\0 \n\xff".get(random.random_range(0..12)).unwrap()),
+                2 => {
+                    body.insert(at, *b"{}[]\",:\\0 \n\xff".get(random.random_range(0..12)).unwrap())
+                }
                 _ => body.truncate(at),
             }
         }

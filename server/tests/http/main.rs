@@ -1,5 +1,10 @@
 //! r2r-server as a process, over loopback, with the real model, snapshot and
 //! worker.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints what it measured"
+)]
 
 mod bad_input;
 mod client;

@@ -17,7 +17,8 @@ fn ambiguous_requests_are_refused() {
     let server = Server::start();
     let body = r#"{"ticker":"ZZZZ"}"#;
     let post = "POST /v1/thesis HTTP/1.1\r\nHost: a\r\n";
-    let giant = format!("GET /v1/healthz HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(500_000));
+    let giant =
+        format!("GET /v1/healthz HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(500_000));
     let many = format!("GET /v1/healthz HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: 1\r\n".repeat(200));
     let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(8_000));
     for (name, bytes, status) in [
@@ -57,11 +58,11 @@ fn every_request_of_a_connection_is_checked() {
     let good = request("GET", "/v1/tickers", "", b"");
     let bad = b"GET /v1/tickers HTTP/1.1\r\n\r\n";
     socket.write_all(&[good.as_slice(), &good, bad, &good].concat()).unwrap();
-    let mut statuses = Vec::new();
-    while let Some(answer) = read_answer(&mut socket) {
-        statuses.push(answer.status);
-    }
-    assert_eq!(statuses, [200, 200, 400], "nothing behind the bad request is answered");
+    let mut answers = String::new();
+    socket.read_to_string(&mut answers).unwrap();
+    let statuses: Vec<&str> =
+        answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "200", "400"], "nothing behind the bad request is answered");
 }
 
 /// Returns when the server closes, and what it said.
@@ -86,7 +87,10 @@ fn slow_clients_are_cut() {
     let mut socket = connect(server.address());
     socket.write_all(b"GET /v1/healthz HTTP/1.1\r\nHo").unwrap();
     let (took, text) = until_closed(socket);
-    assert!(took < Duration::from_secs(3) && text.contains(" 408 "), "half a head: {took:?} {text}");
+    assert!(
+        took < Duration::from_secs(3) && text.contains(" 408 "),
+        "half a head: {took:?} {text}"
+    );
 
     // A byte now and then does not help.
     let mut socket = connect(server.address());
@@ -103,9 +107,14 @@ fn slow_clients_are_cut() {
     drip.join().unwrap();
 
     let mut socket = connect(server.address());
-    socket.write_all(b"POST /v1/thesis HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{").unwrap();
+    socket
+        .write_all(b"POST /v1/thesis HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{")
+        .unwrap();
     let (took, text) = until_closed(socket);
-    assert!(took < Duration::from_secs(3) && text.contains(" 408 "), "half a body: {took:?} {text}");
+    assert!(
+        took < Duration::from_secs(3) && text.contains(" 408 "),
+        "half a body: {took:?} {text}"
+    );
 
     let mut socket = connect(server.address());
     socket.write_all(&request("GET", "/v1/tickers", "", b"")).unwrap();

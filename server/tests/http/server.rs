@@ -111,9 +111,9 @@ impl Server {
     /// The value of a metric without labels, or of one labelled sample.
     pub(crate) fn metric(&self, sample: &str) -> f64 {
         let text = client::get(self.address, "/v1/metrics").text();
-        let line = text.lines().find(|line| {
-            line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' '))
-        });
+        let line = text
+            .lines()
+            .find(|line| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' ')));
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 

@@ -25,52 +25,20 @@ fn receipt(read: &AsOfRead) -> Receipt {
 
 fn thesis(read: &AsOfRead) -> Thesis {
     let claim = |section, id, text: &str, verdict| {
-        (
-            DraftClaim {
-                section,
-                evidence: EvidenceId(id),
-                text: text.into(),
-            },
-            verdict,
-        )
+        (DraftClaim { section, evidence: EvidenceId(id), text: text.into() }, verdict)
     };
     let claims = vec![
-        claim(
-            Section::Market,
-            1,
-            "The S&P 500 21-day return is -9.3%.",
-            VerdictKind::Supported,
-        ),
-        claim(
-            Section::Market,
-            2,
-            "The VIX level is 31.6.",
-            VerdictKind::Redecoded,
-        ),
+        claim(Section::Market, 1, "The S&P 500 21-day return is -9.3%.", VerdictKind::Supported),
+        claim(Section::Market, 2, "The VIX level is 31.6.", VerdictKind::Redecoded),
         claim(
             Section::Fundamentals,
             3,
             "This section abstains: the count of annual reports known in 500 days is 0.",
             VerdictKind::Abstained,
         ),
-        claim(
-            Section::Sentiment,
-            5,
-            "Apple lowers iPhone 14 production.",
-            VerdictKind::Supported,
-        ),
-        claim(
-            Section::Sentiment,
-            6,
-            "Shares rose 99%.",
-            VerdictKind::Withheld,
-        ),
-        claim(
-            Section::Technicals,
-            7,
-            "The 10-day return is +4.1%.",
-            VerdictKind::Supported,
-        ),
+        claim(Section::Sentiment, 5, "Apple lowers iPhone 14 production.", VerdictKind::Supported),
+        claim(Section::Sentiment, 6, "Shares rose 99%.", VerdictKind::Withheld),
+        claim(Section::Technicals, 7, "The 10-day return is +4.1%.", VerdictKind::Supported),
         claim(
             Section::Insider,
             9,
@@ -96,10 +64,7 @@ fn an_answer_fits_the_schema_and_the_invariants() {
     let json = serde_json::to_value(&thesis).unwrap();
     Schema::compile().unwrap().validate(&json).unwrap();
     insta::assert_json_snapshot!("answer", json);
-    assert!(
-        !json.to_string().contains("99%"),
-        "a withheld claim must not leave"
-    );
+    assert!(!json.to_string().contains("99%"), "a withheld claim must not leave");
 }
 
 #[test]
@@ -132,19 +97,11 @@ fn the_invariants_refuse_what_a_schema_cannot_see() {
     let good = thesis(&read);
     let breaks: [(&str, fn(&mut Thesis)); 9] = [
         ("label", |t| t.decision.label = domain::Label::SSell),
-        ("number", |t| {
-            t.thesis.market[0] = "The S&P 500 21-day return is -9.5%.".into()
-        }),
-        ("number word", |t| {
-            t.thesis.market[0] = "It rose for seven days.".into()
-        }),
-        ("time", |t| {
-            t.thesis.evidence[0].time += chrono::TimeDelta::days(1)
-        }),
+        ("number", |t| t.thesis.market[0] = "The S&P 500 21-day return is -9.5%.".into()),
+        ("number word", |t| t.thesis.market[0] = "It rose for seven days.".into()),
+        ("time", |t| t.thesis.evidence[0].time += chrono::TimeDelta::days(1)),
         ("missing evidence", |t| drop(t.thesis.evidence.pop())),
-        ("foreign evidence", |t| {
-            t.thesis.evidence[0].evidence_id = EvidenceId(7)
-        }),
+        ("foreign evidence", |t| t.thesis.evidence[0].evidence_id = EvidenceId(7)),
         ("quote", |t| {
             if let contract::EvidenceDetail::Text { quote, .. } = &mut t.thesis.evidence[3].detail {
                 quote.push('!');

@@ -33,10 +33,7 @@ fn takes(lark: &str, text: &str) -> (usize, bool) {
         }
         matcher.consume_token(u32::from(byte)).unwrap();
     }
-    (
-        text.len(),
-        matcher.is_accepting().unwrap() || matcher.is_stopped(),
-    )
+    (text.len(), matcher.is_accepting().unwrap() || matcher.is_stopped())
 }
 
 /// Writes one text of the grammar, choosing among the allowed bytes by `choices`.
@@ -45,9 +42,7 @@ fn walk(lark: &str, choices: &mut impl Iterator<Item = u8>) -> String {
     let mut text = Vec::new();
     while !matcher.is_stopped() {
         let mask = matcher.compute_mask_or_eos().unwrap();
-        let allowed: Vec<u8> = (0..=255u8)
-            .filter(|b| mask.is_allowed(u32::from(*b)))
-            .collect();
+        let allowed: Vec<u8> = (0..=255u8).filter(|b| mask.is_allowed(u32::from(*b))).collect();
         if allowed.is_empty() || (matcher.is_accepting().unwrap() && text.len() > 4000) {
             break;
         }
@@ -59,10 +54,7 @@ fn walk(lark: &str, choices: &mut impl Iterator<Item = u8>) -> String {
 }
 
 fn claim_on(read: &AsOfRead, id: u16, text: &str) -> (usize, usize, bool) {
-    let json = format!(
-        "{{\"e\":[\"E{id}\"],\"c\":{}}}",
-        serde_json::Value::from(text)
-    );
+    let json = format!("{{\"e\":[\"E{id}\"],\"c\":{}}}", serde_json::Value::from(text));
     let lark = claim_grammar(read, read.item(EvidenceId(id)).unwrap(), &BTreeSet::new());
     let (taken, ends) = takes(&lark, &json);
     (taken, json.len(), ends)
@@ -72,71 +64,26 @@ fn claim_on(read: &AsOfRead, id: u16, text: &str) -> (usize, usize, bool) {
 fn a_claim_states_its_own_evidence_only() {
     let read = sample::read();
     for (id, text, fits) in [
-        (
-            1,
-            "The S&P 500 21-day return is -9.3%, indicating a weak market for equities.",
-            true,
-        ),
+        (1, "The S&P 500 21-day return is -9.3%, a sign of weakness.", true),
         (1, "The S&P 500 21-day return is -9.3%.", true),
-        (1, "The S&P 500 21-day return is -9.3%, showing a supportive market.", false),
+        (1, "The S&P 500 21-day return is -9.3%, a sign of strength.", false),
         (2, "The VIX level is 31.6, showing falling nerves.", false),
         (1, "The S&P 500 21-day return is 9.3%.", false),
         (1, "The S&P 500 21-day return is -9.4%.", false),
         (1, "The VIX level is 31.6.", false),
-        (
-            1,
-            "The S&P 500 21-day return is -9.3%, indicating a weak market for two years.",
-            false,
-        ),
-        (
-            1,
-            "The S&P 500 21-day return is -9.3%, indicating a market in the.",
-            false,
-        ),
-        (
-            3,
-            "This section abstains: the count of annual reports known in 500 days is 0.",
-            true,
-        ),
-        (
-            3,
-            "This section abstains: the count of annual reports known in 500 days is 1.",
-            false,
-        ),
+        (3, "This section abstains: the count of annual reports known in 500 days is 0.", true),
+        (3, "This section abstains: the count of annual reports known in 500 days is 1.", false),
         (3, "Revenue grew.", false),
-        (5, "Apple lowers iPhone 14 production on weak demand.", true),
-        (
-            5,
-            "Apple lowers iPhone 15 production on weak demand.",
-            false,
-        ),
-        (
-            5,
-            "Microsoft lowers iPhone 14 production on weak demand.",
-            false,
-        ),
-        (
-            6,
-            "Shares of Taiwan Semiconductor fell 4.44% to $68.93 in trading.",
-            true,
-        ),
-        (
-            6,
-            "Shares of Taiwan Semiconductor fell 4.4% to $68.93 in trading.",
-            false,
-        ),
-        (
-            6,
-            "Shares fell over two-year lows and kept on falling.",
-            false,
-        ),
+        (5, "Apple Lowers iPhone 14 Production on Demand.", true),
+        (5, "Apple Lowers iPhone 15 Production on Demand.", false),
+        (5, "Microsoft Lowers iPhone 14 Production on Demand.", false),
+        (5, "Apple Lowers iPhone 14 Production, a disaster.", false),
+        (6, "Taiwan Semiconductor shares fell 4.44% to a low.", true),
+        (6, "Taiwan Semiconductor shares fell 4.4% to a low.", false),
+        (6, "Taiwan Semiconductor shares fell 4.44% to the.", false),
     ] {
         let (taken, len, ends) = claim_on(&read, id, text);
-        assert_eq!(
-            taken == len && ends,
-            fits,
-            "E{id} {text:?}: {taken} of {len} bytes"
-        );
+        assert_eq!(taken == len && ends, fits, "E{id} {text:?}: {taken} of {len} bytes");
     }
 }
 
@@ -164,12 +111,7 @@ fn verification_refutes_what_the_evidence_does_not_say() {
     let up: BTreeSet<Direction> = [Direction::Up].into();
     let down: BTreeSet<Direction> = [Direction::Down].into();
     let cases: [(Section, u16, &str, Result<(), Refutation>); 12] = [
-        (
-            Section::Market,
-            1,
-            "The S&P 500 21-day return is -9.3%, showing a decline.",
-            Ok(()),
-        ),
+        (Section::Market, 1, "The S&P 500 21-day return is -9.3%, showing a decline.", Ok(())),
         (
             Section::Market,
             1,
@@ -200,18 +142,8 @@ fn verification_refutes_what_the_evidence_does_not_say() {
             "The 10-day return is +4.1%.",
             Err(Refutation::Citation(EvidenceId(7))),
         ),
-        (
-            Section::Market,
-            99,
-            "The VIX level is 31.6.",
-            Err(Refutation::Citation(EvidenceId(99))),
-        ),
-        (
-            Section::Fundamentals,
-            3,
-            "Revenue is sound.",
-            Err(Refutation::NotAbstaining),
-        ),
+        (Section::Market, 99, "The VIX level is 31.6.", Err(Refutation::Citation(EvidenceId(99)))),
+        (Section::Fundamentals, 3, "Revenue is sound.", Err(Refutation::NotAbstaining)),
         (Section::Sentiment, 5, "Apple lowers output.", Ok(())),
         (
             Section::Sentiment,
@@ -233,11 +165,7 @@ fn verification_refutes_what_the_evidence_does_not_say() {
         ),
     ];
     for (section, id, text, expected) in cases {
-        let claim = DraftClaim {
-            section,
-            evidence: EvidenceId(id),
-            text: text.to_owned(),
-        };
+        let claim = DraftClaim { section, evidence: EvidenceId(id), text: text.to_owned() };
         assert_eq!(verify(&read, &claim).map(|_| ()), expected, "{text}");
     }
 }
@@ -245,11 +173,11 @@ fn verification_refutes_what_the_evidence_does_not_say() {
 #[test]
 fn a_refuted_direction_cannot_be_sampled_again() {
     let read = sample::read();
-    let item = read.item(EvidenceId(5)).unwrap();
-    let text = "{\"e\":[\"E5\"],\"c\":\"Apple raises output on rising demand for phones.\"}";
+    let item = read.item(EvidenceId(6)).unwrap();
+    let text = "{\"e\":[\"E6\"],\"c\":\"Taiwan Semiconductor shares fell 4.44% to a low.\"}";
     let free = claim_grammar(&read, item, &BTreeSet::new());
     assert_eq!(takes(&free, text), (text.len(), true));
-    let bound = claim_grammar(&read, item, &[Direction::Up].into());
+    let bound = claim_grammar(&read, item, &[Direction::Down].into());
     assert!(takes(&bound, text).0 < text.len());
 }
 

@@ -10,12 +10,7 @@ fn at(time: &str) -> DateTime<Utc> {
 
 fn provenance(source: &str, time: &str) -> Provenance {
     let url = "https://example.com/original".to_owned();
-    Provenance {
-        source: source.to_owned(),
-        url,
-        event_time: at(time),
-        known_at: at(time),
-    }
+    Provenance { source: source.to_owned(), url, event_time: at(time), known_at: at(time) }
 }
 
 fn feature(name: &str, title: &str, section: Section, unit: Unit, value: f64) -> Feature {
@@ -33,10 +28,7 @@ fn feature(name: &str, title: &str, section: Section, unit: Unit, value: f64) ->
 
 fn coverage(title: &str, section: Section) -> Feature {
     let name = format!("{section}_coverage");
-    Feature {
-        coverage: true,
-        ..feature(&name, title, section, Unit::Count, 0.0)
-    }
+    Feature { coverage: true, ..feature(&name, title, section, Unit::Count, 0.0) }
 }
 
 fn snippet(text: &str, record_id: &str) -> Snippet {
@@ -54,69 +46,20 @@ fn snippet(text: &str, record_id: &str) -> Snippet {
 
 pub(crate) fn read() -> AsOfRead {
     let frame = vec![
-        feature(
-            "index_ret_21d",
-            "S&P 500 21-day return",
-            Section::Market,
-            Unit::Change,
-            -0.0934,
-        ),
-        feature(
-            "vix_level",
-            "VIX level",
-            Section::Market,
-            Unit::Level,
-            31.62,
-        ),
+        feature("index_ret_21d", "S&P 500 21-day return", Section::Market, Unit::Change, -0.0934),
+        feature("vix_level", "VIX level", Section::Market, Unit::Level, 31.62),
         coverage("annual reports known in 500 days", Section::Fundamentals),
-        feature(
-            "news_tone_7d",
-            "7-day news tone",
-            Section::Sentiment,
-            Unit::Score,
-            0.0,
-        ),
-        feature(
-            "ret_10d",
-            "10-day return",
-            Section::Technicals,
-            Unit::Change,
-            0.0408,
-        ),
-        feature(
-            "rsi_14",
-            "14-day RSI",
-            Section::Technicals,
-            Unit::Level,
-            38.2,
-        ),
+        feature("news_tone_7d", "7-day news tone", Section::Sentiment, Unit::Score, 0.0),
+        feature("ret_10d", "10-day return", Section::Technicals, Unit::Change, 0.0408),
+        feature("rsi_14", "14-day RSI", Section::Technicals, Unit::Level, 38.2),
         coverage("Form 4 filings known in 90 days", Section::Insider),
-        feature(
-            "vol_60d",
-            "60-day realised volatility",
-            Section::Risks,
-            Unit::Share,
-            0.2744,
-        ),
+        feature("vol_60d", "60-day realised volatility", Section::Risks, Unit::Share, 0.2744),
     ];
     let snippets = [
-        snippet(
-            "Apple (AAPL) Lowers iPhone 14 Production on \"Sluggish\" Demand",
-            "n1",
-        ),
-        snippet(
-            "Taiwan Semiconductor shares fell 4.44% to $68.93, a 2-year low.",
-            "n2",
-        ),
+        snippet("Apple (AAPL) Lowers iPhone 14 Production on \"Sluggish\" Demand", "n1"),
+        snippet("Taiwan Semiconductor shares fell 4.44% to $68.93, a 2-year low.", "n2"),
     ];
     let (ticker, as_of) = ("AAPL".parse().unwrap(), "2022-09-30".parse().unwrap());
-    AsOfRead::new(
-        ticker,
-        "Apple Inc.".into(),
-        as_of,
-        Digest::of("snapshot"),
-        frame,
-        &snippets,
-    )
-    .unwrap()
+    AsOfRead::new(ticker, "Apple Inc.".into(), as_of, Digest::of("snapshot"), frame, &snippets)
+        .unwrap()
 }

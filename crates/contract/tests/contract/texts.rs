@@ -19,10 +19,7 @@ fn grammars() {
     let read = sample::read();
     insta::assert_snapshot!("grammar", grammar(&read));
     let item = read.item(EvidenceId(5)).unwrap();
-    insta::assert_snapshot!(
-        "claim_grammar",
-        claim_grammar(&read, item, &BTreeSet::new())
-    );
+    insta::assert_snapshot!("claim_grammar", claim_grammar(&read, item, &BTreeSet::new()));
 }
 
 #[test]
@@ -36,11 +33,7 @@ fn prefills_are_prefixes_of_the_generation() {
         (Section::Insider, 9, "Sixth."),
         (Section::Risks, 10, "Seventh."),
     ]
-    .map(|(section, id, text)| DraftClaim {
-        section,
-        evidence: EvidenceId(id),
-        text: text.into(),
-    })
+    .map(|(section, id, text)| DraftClaim { section, evidence: EvidenceId(id), text: text.into() })
     .to_vec();
     let whole = decision_prefill(&claims);
     insta::assert_snapshot!("decision_prefill", whole);

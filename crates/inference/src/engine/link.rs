@@ -73,9 +73,7 @@ impl Link {
     /// Resident memory of the worker in bytes, without pages of files.
     pub(super) fn memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
         let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     }
@@ -96,9 +94,7 @@ type Reader = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 fn connect(socket: net::UnixStream) -> io::Result<(Reader, mpsc::UnboundedSender<Bytes>)> {
     socket.set_nonblocking(true)?;
     let (reader, writer) = UnixStream::from_std(socket)?.into_split();
-    let codec = LengthDelimitedCodec::builder()
-        .max_frame_length(MAX_FRAME_BYTES)
-        .new_codec();
+    let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_FRAME_BYTES).new_codec();
     let reader = FramedRead::new(reader, codec.clone());
     let mut writer = FramedWrite::new(writer, codec);
     let (outgoing, mut queue) = mpsc::unbounded_channel::<Bytes>();

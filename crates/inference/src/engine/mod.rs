@@ -104,9 +104,7 @@ impl Engine {
         }
         let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
             metrics::sequence_refused();
-            return Err(InferenceError::Overloaded {
-                retry_after: self.retry_after(),
-            });
+            return Err(InferenceError::Overloaded { retry_after: self.retry_after() });
         };
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, outcome) = oneshot::channel();
@@ -118,16 +116,8 @@ impl Engine {
             sent: false,
             attempts: 0,
         };
-        let mut guard = CancelOnDrop {
-            id,
-            commands: &shared.commands,
-            done: false,
-        };
-        if shared
-            .commands
-            .send(Command::Generate(id, Box::new(entry)))
-            .is_err()
-        {
+        let mut guard = CancelOnDrop { id, commands: &shared.commands, done: false };
+        if shared.commands.send(Command::Generate(id, Box::new(entry))).is_err() {
             guard.done = true;
             return Err(InferenceError::ShuttingDown);
         }
@@ -161,21 +151,16 @@ impl Engine {
     fn retry_after(&self) -> Duration {
         let pace = Duration::from_micros(self.shared.pace_us.load(Ordering::Relaxed));
         let waiting = u32::try_from(self.shared.capacity).unwrap_or(u32::MAX);
-        pace.saturating_mul(waiting)
-            .clamp(Duration::from_secs(1), Duration::from_secs(30))
+        pace.saturating_mul(waiting).clamp(Duration::from_secs(1), Duration::from_secs(30))
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine")
-            .field("status", &self.status())
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
 fn start_error(error: &io::Error) -> InferenceError {
-    InferenceError::Model {
-        detail: format!("the worker process cannot be started: {error}"),
-    }
+    InferenceError::Model { detail: format!("the worker process cannot be started: {error}") }
 }

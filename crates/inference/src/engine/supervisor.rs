@@ -146,10 +146,7 @@ impl Supervisor {
             if let Some(error) = error
                 && failures >= START_FAILURES_MAX
             {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "the worker does not come up"
-                );
+                error!(error = &error as &dyn std::error::Error, "the worker does not come up");
                 if self.started.is_some() {
                     self.report_start(Err(error));
                     return;
@@ -171,8 +168,7 @@ impl Supervisor {
             Err(error) => return Ended::Refused(start_error(&error)),
         };
         info!(worker.pid = link.pid(), "worker started");
-        self.status
-            .send_modify(|status| status.worker_pid = Some(link.pid()));
+        self.status.send_modify(|status| status.worker_pid = Some(link.pid()));
         self.recycling = false;
         if link.send(&ToWorker::Start(self.start_message())).is_err() {
             return Ended::Lost { was_ready: false };
@@ -332,18 +328,11 @@ impl Supervisor {
     fn expire(&mut self, link: Option<&mut Link>) {
         let now = Instant::now();
         let late = |entry: &Entry| {
-            let grace = if entry.sent {
-                DEADLINE_GRACE
-            } else {
-                Duration::ZERO
-            };
+            let grace = if entry.sent { DEADLINE_GRACE } else { Duration::ZERO };
             entry.deadline + grace <= now
         };
-        let late: Vec<u64> = self
-            .entries
-            .iter()
-            .filter_map(|(id, entry)| late(entry).then_some(*id))
-            .collect();
+        let late: Vec<u64> =
+            self.entries.iter().filter_map(|(id, entry)| late(entry).then_some(*id)).collect();
         for id in &late {
             if let Some(link) = &link {
                 let _ = link.send(&ToWorker::Cancel(*id));
@@ -361,11 +350,8 @@ impl Supervisor {
             status.active = 0;
             status.kv_tokens = 0;
         });
-        let sent: Vec<u64> = self
-            .entries
-            .iter()
-            .filter_map(|(id, entry)| entry.sent.then_some(*id))
-            .collect();
+        let sent: Vec<u64> =
+            self.entries.iter().filter_map(|(id, entry)| entry.sent.then_some(*id)).collect();
         for id in sent {
             match self.entries.get_mut(&id) {
                 Some(entry) if entry.attempts < ATTEMPTS_MAX => {
@@ -378,8 +364,7 @@ impl Supervisor {
     }
 
     fn go_down(&mut self) {
-        self.status
-            .send_modify(|status| status.state = EngineState::Down);
+        self.status.send_modify(|status| status.state = EngineState::Down);
         while let Some((_, entry)) = self.entries.pop_first() {
             let _ = entry.answer.send(Err(InferenceError::WorkerLost));
         }
@@ -420,8 +405,7 @@ impl Supervisor {
             let interval = now.duration_since(before).min(Duration::from_secs(10));
             let interval = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
             let mean = self.pace_us.load(Ordering::Relaxed);
-            self.pace_us
-                .store((4 * mean + interval) / 5, Ordering::Relaxed);
+            self.pace_us.store((4 * mean + interval) / 5, Ordering::Relaxed);
         }
     }
 }

@@ -104,7 +104,7 @@ impl Default for ContextConfig {
         Self {
             threads: available_threads(),
             max_sequences: 8,
-            sequence_tokens: 2_048,
+            sequence_tokens: 2_304,
             prefill_chunk: 128,
             kv_unified: false,
         }
@@ -151,10 +151,7 @@ pub struct Sampling {
 
 impl Sampling {
     /// The most probable token at each position.
-    pub const GREEDY: Self = Self {
-        temperature: 0.0,
-        min_p: 0.0,
-    };
+    pub const GREEDY: Self = Self { temperature: 0.0, min_p: 0.0 };
 }
 
 impl GenerationRequest {
@@ -176,11 +173,9 @@ impl GenerationRequest {
         if !(0.0..=1.0).contains(&min_p) {
             return refuse("min_p", "0..=1", min_p.to_string());
         }
-        for (field, text) in [
-            ("user", &self.user),
-            ("prefill", &self.prefill),
-            ("grammar", &self.grammar),
-        ] {
+        for (field, text) in
+            [("user", &self.user), ("prefill", &self.prefill), ("grammar", &self.grammar)]
+        {
             if text.len() > Self::MAX_TEXT_BYTES {
                 let expected = format!("at most {} bytes", Self::MAX_TEXT_BYTES);
                 return refuse(field, &expected, text.len().to_string());

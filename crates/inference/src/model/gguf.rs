@@ -113,11 +113,7 @@ struct Header<R> {
 /// # Errors
 /// Returns the first field that is not acceptable.
 pub fn read_header(reader: impl Read, file_size: u64) -> Result<GgufHeader, GgufError> {
-    let mut header = Header {
-        reader,
-        consumed: 0,
-        limit: file_size.min(MAX_HEADER_BYTES),
-    };
+    let mut header = Header { reader, consumed: 0, limit: file_size.min(MAX_HEADER_BYTES) };
     let magic = header.bytes::<4>("magic")?;
     if magic != *b"GGUF" {
         return Err(field("magic", "GGUF", magic.escape_ascii()));
@@ -143,11 +139,7 @@ pub fn read_header(reader: impl Read, file_size: u64) -> Result<GgufHeader, Gguf
 }
 
 fn field(field: impl Into<String>, expected: impl Into<String>, found: impl ToString) -> GgufError {
-    GgufError::Field {
-        field: field.into(),
-        expected: expected.into(),
-        found: found.to_string(),
-    }
+    GgufError::Field { field: field.into(), expected: expected.into(), found: found.to_string() }
 }
 
 impl<R: Read> Header<R> {
@@ -393,11 +385,7 @@ fn summarize(values: &HashMap<String, Value>, n_tensors: u64) -> Result<GgufHead
         Some(Value::Array(n)) if (256..=1 << 20).contains(n) => *n,
         other => {
             let found = other.map_or("nothing".to_owned(), Value::describe);
-            return Err(field(
-                "tokenizer.ggml.tokens",
-                "256..=1048576 tokens",
-                found,
-            ));
+            return Err(field("tokenizer.ggml.tokens", "256..=1048576 tokens", found));
         }
     };
     Ok(GgufHeader {

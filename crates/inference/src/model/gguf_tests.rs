@@ -70,50 +70,21 @@ fn names_the_field_that_is_wrong() {
         assert!(error.contains(expected), "{error}");
     };
     check(b"GGUF", b"GGML", "magic: expected GGUF");
-    check(
-        b"GGUF\x03",
-        b"GGUF\x09",
-        "version: expected 2 or 3, found 9",
-    );
-    check(
-        b"llama",
-        b"gpt2!",
-        "general.architecture: expected llama or qwen3",
-    );
-    check(
-        b"block_count\x04\0\0\0\x02",
-        b"block_count\x04\0\0\0\0",
-        "block_count",
-    );
+    check(b"GGUF\x03", b"GGUF\x09", "version: expected 2 or 3, found 9");
+    check(b"llama", b"gpt2!", "general.architecture: expected llama or qwen3");
+    check(b"block_count\x04\0\0\0\x02", b"block_count\x04\0\0\0\0", "block_count");
     check(b"context_length", b"context_lengtj", "context_length");
-    check(
-        b"head_count\x04\0\0\0\x04",
-        b"head_count\x04\0\0\0\x05",
-        "heads",
-    );
-    check(
-        b"_epsilon\x06\0\0\0",
-        b"_epsilon\x06\0\0\0\0\0\xc0\x7f",
-        "epsilon",
-    );
+    check(b"head_count\x04\0\0\0\x04", b"head_count\x04\0\0\0\x05", "heads");
+    check(b"_epsilon\x06\0\0\0", b"_epsilon\x06\0\0\0\0\0\xc0\x7f", "epsilon");
     check(b"weight\x01", b"weight\x09", "1 to 4 dimensions");
-    check(
-        b"weight\x01\0\0\0\x20",
-        b"weight\x01\0\0\0\x21",
-        "tensor data",
-    );
+    check(b"weight\x01\0\0\0\x20", b"weight\x01\0\0\0\x21", "tensor data");
 }
 
 #[test]
 fn refuses_counts_before_it_allocates() {
     let mut bytes = file();
     bytes[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
-    assert!(
-        read(&bytes)
-            .unwrap_err()
-            .to_string()
-            .contains("tensor count")
-    );
+    assert!(read(&bytes).unwrap_err().to_string().contains("tensor count"));
     assert!(read(&file()[..200]).is_err());
 }
 

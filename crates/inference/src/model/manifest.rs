@@ -106,14 +106,9 @@ impl ModelManifest {
     /// # Errors
     /// Fails when the file cannot be read or [`ModelManifest::parse`] fails.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let text = fs::read_to_string(path).map_err(|source| ModelError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|detail| ModelError::Manifest {
-            path: path.to_owned(),
-            detail,
-        })
+        let text = fs::read_to_string(path)
+            .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|detail| ModelError::Manifest { path: path.to_owned(), detail })
     }
 
     /// Name of the manifest used where none is chosen.
@@ -125,10 +120,8 @@ impl ModelManifest {
     /// Fails when one is invalid, which a test rules out.
     pub fn builtin() -> Result<Vec<Self>, ModelError> {
         let parse = |(name, text): &(&str, &str)| {
-            Self::parse(text).map_err(|detail| ModelError::Manifest {
-                path: Path::new(name).to_owned(),
-                detail,
-            })
+            Self::parse(text)
+                .map_err(|detail| ModelError::Manifest { path: Path::new(name).to_owned(), detail })
         };
         BUILTIN.iter().map(parse).collect()
     }
@@ -144,15 +137,8 @@ impl ModelManifest {
         }
         let manifests = Self::builtin()?;
         let known: Vec<&str> = manifests.iter().map(|m| m.name.as_str()).collect();
-        let unknown = ModelError::Unknown {
-            name: choice.to_owned(),
-            known: known.join(", "),
-        };
-        manifests
-            .iter()
-            .find(|m| m.name == choice)
-            .cloned()
-            .ok_or(unknown)
+        let unknown = ModelError::Unknown { name: choice.to_owned(), known: known.join(", ") };
+        manifests.iter().find(|m| m.name == choice).cloned().ok_or(unknown)
     }
 
     /// Parses and checks a manifest.
@@ -161,9 +147,9 @@ impl ModelManifest {
     /// Returns one line that names the field.
     pub fn parse(text: &str) -> Result<Self, String> {
         let manifest: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| {
-                1 + text[..span.start.min(text.len())].matches('\n').count()
-            });
+            let line = error
+                .span()
+                .map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             format!("line {line}: {}", error.message())
         })?;
         manifest.check()?;
@@ -180,10 +166,7 @@ impl ModelManifest {
         }
         let plain = !self.file.contains(['/', '\\']) && !self.file.starts_with('.');
         if !plain || !self.file.ends_with(".gguf") {
-            return Err(format!(
-                "file: {:?} is not a plain file name ending in .gguf",
-                self.file
-            ));
+            return Err(format!("file: {:?} is not a plain file name ending in .gguf", self.file));
         }
         if self.size == 0 || self.context_length == 0 || self.licence.is_empty() {
             return Err("size, context_length and licence must not be empty".to_owned());
@@ -201,18 +184,10 @@ mod tests {
     #[test]
     fn reads_the_shipped_manifest() {
         let manifest = ModelManifest::find(ModelManifest::DEFAULT).unwrap();
-        assert!(
-            ModelManifest::find("gpt-5")
-                .unwrap_err()
-                .to_string()
-                .contains(&manifest.name)
-        );
+        assert!(ModelManifest::find("gpt-5").unwrap_err().to_string().contains(&manifest.name));
         assert_eq!(manifest.architecture, Architecture::Llama);
         assert_eq!(manifest.size, 98_362_432);
-        assert_eq!(
-            manifest.requantize.map(|r| r.quantization.name()),
-            Some("Q4_0")
-        );
+        assert_eq!(manifest.requantize.map(|r| r.quantization.name()), Some("Q4_0"));
     }
 
     #[test]
@@ -227,10 +202,6 @@ mod tests {
         check("\"Q4_0\"", "\"Q4_9\"", "Q4_9");
         check("file = \"", "file = \"../", "file:");
         check("b179c9523d", "b179", "SHA-256");
-        check(
-            "architecture = \"llama\"",
-            "architecture = \"gpt2\"",
-            "gpt2",
-        );
+        check("architecture = \"llama\"", "architecture = \"gpt2\"", "gpt2");
     }
 }

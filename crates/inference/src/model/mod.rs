@@ -100,13 +100,8 @@ pub enum ModelError {
 impl ModelError {
     fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| match source.kind() {
-            io::ErrorKind::NotFound => Self::Missing {
-                path: path.to_owned(),
-            },
-            _ => Self::Read {
-                path: path.to_owned(),
-                source,
-            },
+            io::ErrorKind::NotFound => Self::Missing { path: path.to_owned() },
+            _ => Self::Read { path: path.to_owned(), source },
         }
     }
 }

@@ -120,12 +120,7 @@ impl PreparedModel {
 pub fn verify(path: &Path, manifest: &ModelManifest) -> Result<PreparedModel, ModelError> {
     check_bytes(path, manifest.size, manifest.sha256)?;
     check_header(path, manifest)?;
-    Ok(PreparedModel::of(
-        manifest,
-        path,
-        manifest.sha256,
-        manifest.size,
-    ))
+    Ok(PreparedModel::of(manifest, path, manifest.sha256, manifest.size))
 }
 
 /// Opens a local GGUF file that has no manifest: its header is checked and its
@@ -191,11 +186,8 @@ pub fn prepare(
         return verify(&base, manifest);
     };
     let quantization = requantize.quantization;
-    let path = directory.join(format!(
-        "{}.{}.gguf",
-        manifest.name,
-        quantization.name().to_lowercase()
-    ));
+    let path =
+        directory.join(format!("{}.{}.gguf", manifest.name, quantization.name().to_lowercase()));
     if let Some(record) = conversion(&path)
         && record.base_sha256 == manifest.sha256
         && record.quantization == quantization
@@ -240,9 +232,7 @@ fn convert(
         to: temporary.clone(),
         quantization,
     });
-    let answer = worker
-        .run_once(&job)
-        .map_err(|error| failed(error.to_string()))?;
+    let answer = worker.run_once(&job).map_err(|error| failed(error.to_string()))?;
     match answer {
         FromWorker::Quantized => {}
         FromWorker::StartFailed { detail } => return Err(failed(detail)),
@@ -250,12 +240,7 @@ fn convert(
     }
     check_header(&temporary, manifest)?;
     let (size, sha256) = digest(&temporary)?;
-    let record = Conversion {
-        base_sha256: manifest.sha256,
-        quantization,
-        size,
-        sha256,
-    };
+    let record = Conversion { base_sha256: manifest.sha256, quantization, size, sha256 };
     let record = toml::to_string(&record).map_err(|error| failed(error.to_string()))?;
     let write = || {
         File::open(&temporary)?.sync_all()?;
@@ -309,10 +294,8 @@ fn digest(path: &Path) -> Result<(u64, Digest), ModelError> {
 fn header(path: &Path) -> Result<GgufHeader, ModelError> {
     let file = File::open(path).map_err(ModelError::read(path))?;
     let size = file.metadata().map_err(ModelError::read(path))?.len();
-    read_header(BufReader::new(file), size).map_err(|source| ModelError::Header {
-        path: path.to_owned(),
-        source,
-    })
+    read_header(BufReader::new(file), size)
+        .map_err(|source| ModelError::Header { path: path.to_owned(), source })
 }
 
 fn check_header(path: &Path, manifest: &ModelManifest) -> Result<(), ModelError> {

@@ -33,10 +33,7 @@ impl TokenizerEnv for Tokenizer {
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
         self.trie.tokenize_with_greedy_fallback(bytes, |text| {
             let tokens = self.model.vocab().tokenize(text.as_bytes(), false, false);
-            tokens
-                .into_iter()
-                .map(|token| token.0.unsigned_abs())
-                .collect()
+            tokens.into_iter().map(|token| token.0.unsigned_abs()).collect()
         })
     }
 
@@ -47,27 +44,16 @@ impl TokenizerEnv for Tokenizer {
 
 impl Grammars {
     pub(super) fn new(model: &Arc<LlamaModel>, slices: Vec<String>) -> Result<Self, String> {
-        let environment: TokEnv = Arc::new(Tokenizer {
-            trie: trie(model)?,
-            model: Arc::clone(model),
-        });
-        let capabilities = InferenceCapabilities {
-            ff_tokens: true,
-            ..InferenceCapabilities::default()
-        };
-        let slices = if slices.is_empty() {
-            SlicedBiasComputer::json_slices()
-        } else {
-            slices
-        };
+        let environment: TokEnv =
+            Arc::new(Tokenizer { trie: trie(model)?, model: Arc::clone(model) });
+        let capabilities =
+            InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
+        let slices = if slices.is_empty() { SlicedBiasComputer::json_slices() } else { slices };
         let mut factory = ParserFactory::new(&environment, capabilities, &slices)
             .map_err(|error| error.to_string())?;
         factory.quiet();
         factory.limits_mut().verbose_errors = false;
-        Ok(Self {
-            factory,
-            cache: VecDeque::with_capacity(CACHED_GRAMMARS),
-        })
+        Ok(Self { factory, cache: VecDeque::with_capacity(CACHED_GRAMMARS) })
     }
 
     /// Compiles a grammar, about 1 ms, or copies the one compiled before.
@@ -78,9 +64,7 @@ impl Grammars {
             self.cache.push_back(entry);
             return Ok(matcher);
         }
-        let parser = self
-            .factory
-            .create_parser(TopLevelGrammar::from_lark(grammar.to_owned()));
+        let parser = self.factory.create_parser(TopLevelGrammar::from_lark(grammar.to_owned()));
         let matcher = Matcher::new(parser);
         if let Some(message) = matcher.get_error() {
             return Err(grammar_error(&message));
@@ -88,17 +72,14 @@ impl Grammars {
         if self.cache.len() == CACHED_GRAMMARS {
             self.cache.pop_front();
         }
-        self.cache
-            .push_back((grammar.to_owned(), matcher.deep_clone()));
+        self.cache.push_back((grammar.to_owned(), matcher.deep_clone()));
         Ok(matcher)
     }
 }
 
 /// Keeps the first line of a message of llguidance.
 pub(super) fn grammar_error(message: &str) -> InferenceError {
-    InferenceError::Grammar {
-        detail: message.lines().next().unwrap_or_default().to_owned(),
-    }
+    InferenceError::Grammar { detail: message.lines().next().unwrap_or_default().to_owned() }
 }
 
 /// The token that ends an assistant's turn.

@@ -51,10 +51,7 @@ impl Intake {
                 Ok(Some(_)) => continue,
                 Ok(None) => break,
                 Err(error) => {
-                    error!(
-                        error = &error as &dyn std::error::Error,
-                        "unreadable message"
-                    );
+                    error!(error = &error as &dyn std::error::Error, "unreadable message");
                     break;
                 }
             };
@@ -82,11 +79,7 @@ impl Intake {
                 limit: self.sequence_tokens,
             }));
         }
-        let codes = request
-            .codes
-            .map(|codes| self.codes(codes))
-            .transpose()
-            .map_err(refuse)?;
+        let codes = request.codes.map(|codes| self.codes(codes)).transpose().map_err(refuse)?;
         let matcher = self.grammars.matcher(&request.grammar).map_err(refuse)?;
         Ok(Prepared {
             id,
@@ -106,14 +99,11 @@ impl Intake {
     ) -> Result<[llama_cpp_2::token::LlamaToken; 5], InferenceError> {
         let mut tokens = [llama_cpp_2::token::LlamaToken(0); 5];
         for (token, code) in tokens.iter_mut().zip(codes) {
-            *token = self
-                .prompts
-                .code(code)
-                .ok_or_else(|| InferenceError::Parameter {
-                    field: "codes".to_owned(),
-                    expected: "characters of one token".to_owned(),
-                    found: format!("{code:?}"),
-                })?;
+            *token = self.prompts.code(code).ok_or_else(|| InferenceError::Parameter {
+                field: "codes".to_owned(),
+                expected: "characters of one token".to_owned(),
+                found: format!("{code:?}"),
+            })?;
         }
         Ok(tokens)
     }

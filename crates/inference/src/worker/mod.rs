@@ -46,10 +46,7 @@ impl Outbox {
     fn send(&self, message: &FromWorker) {
         let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = write_frame(&mut *socket, message) {
-            error!(
-                error = &error as &dyn std::error::Error,
-                "the front is gone"
-            );
+            error!(error = &error as &dyn std::error::Error, "the front is gone");
         }
     }
 }
@@ -109,9 +106,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let prefix = prompts.system(&start.system_prompt);
     let mut scheduler = Scheduler::new(&model, context, start.context, outbox.clone());
     scheduler.load_prefix(&prefix)?;
-    let grammars = grammars
-        .join()
-        .map_err(|_| "the vocabulary cannot be indexed".to_owned())??;
+    let grammars = grammars.join().map_err(|_| "the vocabulary cannot be indexed".to_owned())??;
 
     let prefix_tokens = u32::try_from(prefix.len()).map_err(|error| error.to_string())?;
     let (sender, events) = mpsc::channel();
@@ -128,11 +123,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
         .spawn(move || intake.run(reader))
         .map_err(|error| error.to_string())?;
     let info = describe(&model, start, prefix_tokens);
-    info!(
-        model.name = info.name,
-        model.prefix_tokens = prefix_tokens,
-        "worker ready"
-    );
+    info!(model.name = info.name, model.prefix_tokens = prefix_tokens, "worker ready");
     outbox.send(&FromWorker::Ready(info));
     scheduler.run(&events);
     Ok(())

@@ -29,11 +29,7 @@ impl Prompts {
             }
         };
         let (turn_start, turn_end) = (marker(start)?, marker(end)?);
-        Ok(Self {
-            model,
-            turn_start,
-            turn_end,
-        })
+        Ok(Self { model, turn_start, turn_end })
     }
 
     /// The prefix all requests share.

@@ -18,11 +18,7 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn new(seed: u64, sampling: Sampling) -> Self {
-        Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            sampling,
-            candidates: Vec::new(),
-        }
+        Self { rng: ChaCha8Rng::seed_from_u64(seed), sampling, candidates: Vec::new() }
     }
 
     /// Returns a token of the mask, or `None` when the mask is empty. The
@@ -47,10 +43,7 @@ impl Sampler {
         });
         let point = unit(&mut self.rng) * total;
         let at = candidates.partition_point(|(_, cumulative)| *cumulative <= point);
-        candidates
-            .get(at)
-            .or(candidates.last())
-            .map(|(token, _)| *token)
+        candidates.get(at).or(candidates.last()).map(|(token, _)| *token)
     }
 }
 
@@ -111,9 +104,7 @@ mod tests {
         let mut sampler = Sampler::new(7, sampling(1.0, 0.0));
         let allowed = mask(&[1, 2]);
         let n = 20_000;
-        let ones = (0..n)
-            .filter(|_| sampler.choose(&LOGITS, &allowed) == Some(1))
-            .count();
+        let ones = (0..n).filter(|_| sampler.choose(&LOGITS, &allowed) == Some(1)).count();
         // 1 / (1 + e) = 0.2689, standard error 0.003.
         let share = ones as f64 / f64::from(n);
         assert!((share - 0.2689).abs() < 0.015, "{share}");
@@ -133,9 +124,7 @@ mod tests {
         let draw = |seed| {
             let mut sampler = Sampler::new(seed, sampling(2.0, 0.0));
             let allowed = mask(&[0, 1, 2, 3, 4, 5, 6, 7]);
-            (0..32)
-                .map(|_| sampler.choose(&LOGITS, &allowed))
-                .collect::<Vec<_>>()
+            (0..32).map(|_| sampler.choose(&LOGITS, &allowed)).collect::<Vec<_>>()
         };
         assert_eq!(draw(5), draw(5));
         assert_ne!(draw(5), draw(6));

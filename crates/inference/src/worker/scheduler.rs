@@ -81,10 +81,7 @@ impl<'model> Scheduler<'model> {
         self.prefix = u32::try_from(tokens.len()).map_err(|error| error.to_string())?;
         let room = self.context.n_ctx() / u32::try_from(self.slots.len()).unwrap_or(1);
         if self.prefix >= room {
-            return Err(format!(
-                "a system prompt of {} tokens in {room}",
-                self.prefix
-            ));
+            return Err(format!("a system prompt of {} tokens in {room}", self.prefix));
         }
         let mut position = 0;
         for chunk in tokens.chunks(self.chunk) {
@@ -95,9 +92,7 @@ impl<'model> Scheduler<'model> {
                     .map_err(|error| error.to_string())?;
                 position += 1;
             }
-            self.context
-                .decode(&mut self.batch)
-                .map_err(|error| error.to_string())?;
+            self.context.decode(&mut self.batch).map_err(|error| error.to_string())?;
         }
         let logits = self.context.get_logits_ith(self.batch.n_tokens() - 1);
         if !logits.iter().all(|logit| logit.is_finite()) {
@@ -227,14 +222,10 @@ impl<'model> Scheduler<'model> {
                 self.take_all(events);
             }
         }
-        let prompts = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, sequence)| {
-                let sequence = sequence.as_ref().filter(|sequence| sequence.is_prompt())?;
-                Some((sequence.received(), slot, sequence.pending().len()))
-            });
+        let prompts = self.slots.iter().enumerate().filter_map(|(slot, sequence)| {
+            let sequence = sequence.as_ref().filter(|sequence| sequence.is_prompt())?;
+            Some((sequence.received(), slot, sequence.pending().len()))
+        });
         if let Some((_, slot, pending)) = prompts.min() {
             self.decode(&[slot], pending.min(self.chunk));
         }

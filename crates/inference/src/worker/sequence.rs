@@ -130,10 +130,7 @@ impl Sequence {
         model: &LlamaModel,
     ) -> Result<Option<FinishReason>, InferenceError> {
         // Without an early exit the check is a few microseconds of SIMD.
-        if !logits
-            .iter()
-            .fold(true, |finite, logit| finite & logit.is_finite())
-        {
+        if !logits.iter().fold(true, |finite, logit| finite & logit.is_finite()) {
             return Err(InferenceError::NotFinite);
         }
         match self.stage {
@@ -191,22 +188,17 @@ impl Sequence {
     fn choose(&mut self, logits: &[f32]) -> Result<LlamaToken, InferenceError> {
         let matcher = &mut self.request.matcher;
         let started = Instant::now();
-        let mask = matcher
-            .compute_mask()
-            .map_err(|error| grammar_error(&error.to_string()))?;
+        let mask = matcher.compute_mask().map_err(|error| grammar_error(&error.to_string()))?;
         self.timings.mask_us_total += u64::try_from(started.elapsed().as_micros()).unwrap_or(0);
         let token = if mask.num_set() == 1 {
             self.usage.forced_tokens += 1;
-            mask.first_bit_set()
-                .and_then(|token| u32::try_from(token).ok())
+            mask.first_bit_set().and_then(|token| u32::try_from(token).ok())
         } else {
             self.usage.sampled_tokens += 1;
             self.request.sampler.choose(logits, &mask)
         };
         let token = token.ok_or_else(|| grammar_error("no token may follow"))?;
-        matcher
-            .consume_token(token)
-            .map_err(|error| grammar_error(&error.to_string()))?;
+        matcher.consume_token(token).map_err(|error| grammar_error(&error.to_string()))?;
         Ok(LlamaToken(i32::try_from(token).unwrap_or(i32::MAX)))
     }
 
@@ -227,9 +219,7 @@ impl Sequence {
             return Ok(false);
         }
         if !run.is_empty() {
-            matcher
-                .consume_tokens(&run)
-                .map_err(|error| grammar_error(&error.to_string()))?;
+            matcher.consume_tokens(&run).map_err(|error| grammar_error(&error.to_string()))?;
         }
         for token in run {
             self.usage.forced_tokens += 1;

@@ -19,10 +19,7 @@ fn signal(engine: &Engine, signal: Signal) {
 async fn wait_for_active(engine: &Engine, active: u32) {
     let mut status = engine.watch();
     let reached = status.wait_for(|status| status.active == active);
-    timeout(Duration::from_secs(20), reached)
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
 }
 
 fn counter(snapshotter: &Snapshotter, name: &str) -> u64 {
@@ -102,10 +99,7 @@ async fn a_dropped_future_frees_its_sequence() {
     // While its output is decoded, and while its prompt is.
     let mut cancelled = 0;
     for delay in [400, 20] {
-        let run = timeout(
-            Duration::from_millis(delay),
-            engine.generate(long_request(1)),
-        );
+        let run = timeout(Duration::from_millis(delay), engine.generate(long_request(1)));
         assert!(run.await.is_err());
         let dropped = Instant::now();
         while cancelled == 0 {
@@ -176,9 +170,6 @@ async fn memory_growth_recycles_an_idle_worker() {
     engine.generate(request(1)).await.unwrap();
     let mut status = engine.watch();
     let replaced = status.wait_for(|s| s.state == EngineState::Ready && s.worker_pid != before);
-    timeout(Duration::from_secs(20), replaced)
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(Duration::from_secs(20), replaced).await.unwrap().unwrap();
     engine.generate(request(2)).await.unwrap();
 }

@@ -17,18 +17,12 @@ async fn the_output_is_a_sentence_of_the_grammar() {
         let text = rest.strip_prefix(r#"","c":""#).unwrap();
         let text = text.strip_suffix(r#".","d":""#).unwrap();
         assert!((21..=91).contains(&text.len()), "{text:?}");
-        assert!(
-            text.chars()
-                .all(|c| c.is_ascii_alphanumeric() || " ,%-".contains(c))
-        );
+        assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || " ,%-".contains(c)));
         let logits = generation.code_logits.unwrap();
         assert!(logits.iter().all(|logit| logit.is_finite()));
         let usage = generation.usage;
         assert!(usage.forced_tokens >= 5, "{usage:?}");
-        assert!(
-            usage.prompt_tokens > 150 && usage.prefix_tokens > 50,
-            "{usage:?}"
-        );
+        assert!(usage.prompt_tokens > 150 && usage.prefix_tokens > 50, "{usage:?}");
         // Forced runs share a step with the token before them.
         assert!(generation.steps < usage.forced_tokens + usage.sampled_tokens + 4);
     }
@@ -38,27 +32,18 @@ async fn the_output_is_a_sentence_of_the_grammar() {
     assert!(model.build.contains("CPU"), "{}", model.build);
     assert_eq!(model.n_vocab, 49_152);
     engine.shutdown().await;
-    assert_eq!(
-        engine.generate(request(1)).await,
-        Err(InferenceError::ShuttingDown)
-    );
+    assert_eq!(engine.generate(request(1)).await, Err(InferenceError::ShuttingDown));
 }
 
 #[tokio::test]
 async fn a_bound_on_tokens_cuts_the_text() {
     let engine = engine().await;
-    let cut = GenerationRequest {
-        max_tokens: 12,
-        ..request(2)
-    };
+    let cut = GenerationRequest { max_tokens: 12, ..request(2) };
     let generation = engine.generate(cut).await.unwrap();
     assert_eq!(generation.finish, FinishReason::Length);
     assert_eq!(generation.code_logits, None);
     let usage = generation.usage;
-    assert!(
-        usage.forced_tokens + usage.sampled_tokens <= 12,
-        "{usage:?}"
-    );
+    assert!(usage.forced_tokens + usage.sampled_tokens <= 12, "{usage:?}");
 }
 
 #[tokio::test]
@@ -70,28 +55,16 @@ async fn the_prefill_counts_as_written() {
         ..request(3)
     };
     // Nothing to write: only the decision is read, from different contexts.
-    let bull = engine
-        .generate(after("Revenue exploded. Label: ", "start: \"\""))
-        .await
-        .unwrap();
-    let bear = engine
-        .generate(after("Total collapse. Label: ", "start: \"\""))
-        .await
-        .unwrap();
+    let bull = engine.generate(after("Revenue exploded. Label: ", "start: \"\"")).await.unwrap();
+    let bear = engine.generate(after("Total collapse. Label: ", "start: \"\"")).await.unwrap();
     assert_eq!(bull.text, "");
     assert_ne!(bull.code_logits.unwrap(), bear.code_logits.unwrap());
     // An optional tail may be written or not.
-    let tail = engine
-        .generate(after("", "start: \"ab\" (\"c\")?"))
-        .await
-        .unwrap();
+    let tail = engine.generate(after("", "start: \"ab\" (\"c\")?")).await.unwrap();
     assert!(["ab", "abc"].contains(&tail.text.as_str()), "{}", tail.text);
     assert!(tail.code_logits.is_some());
     // Characters of several tokens are whole.
-    let emoji = engine
-        .generate(after("", "start: /[😀-😏]{3}/"))
-        .await
-        .unwrap();
+    let emoji = engine.generate(after("", "start: /[😀-😏]{3}/")).await.unwrap();
     assert_eq!(emoji.text.chars().count(), 3, "{}", emoji.text);
 }
 
@@ -110,13 +83,7 @@ async fn content_never_becomes_a_control_token() {
         }
     };
     let plain = tokens("a", "").await;
-    for marker in [
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|endoftext|>",
-        "<repo_name>",
-        "<file_sep>",
-    ] {
+    for marker in ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "<file_sep>"] {
         // As a control token a marker would be one token instead of "a".
         let marked = tokens(marker, "").await;
         assert!(marked >= plain + 2, "{marker}: {plain} and {marked} tokens");
@@ -133,31 +100,17 @@ async fn content_never_becomes_a_control_token() {
 #[tokio::test]
 async fn refuses_what_cannot_be_served() {
     let engine = engine().await;
-    let long = GenerationRequest {
-        user: "revenue up ".repeat(1_500),
-        ..request(1)
-    };
+    let long = GenerationRequest { user: "revenue up ".repeat(1_500), ..request(1) };
     let error = engine.generate(long).await.unwrap_err();
-    let InferenceError::PromptTooLong {
-        prompt_tokens,
-        max_tokens,
-        limit,
-    } = error
-    else {
+    let InferenceError::PromptTooLong { prompt_tokens, max_tokens, limit } = error else {
         panic!("{error:?}");
     };
-    assert!(prompt_tokens > 2_048 && max_tokens == 128 && limit == 2_048);
+    assert!(prompt_tokens > 2_304 && max_tokens == 128 && limit == 2_304);
 
-    let grammar = |text: &str| GenerationRequest {
-        grammar: text.to_owned(),
-        ..request(1)
-    };
+    let grammar = |text: &str| GenerationRequest { grammar: text.to_owned(), ..request(1) };
     for bad in ["", "start: missing", "start: /[/", "nothing"] {
         let error = engine.generate(grammar(bad)).await.unwrap_err();
-        assert!(
-            matches!(error, InferenceError::Grammar { .. }),
-            "{bad:?}: {error:?}"
-        );
+        assert!(matches!(error, InferenceError::Grammar { .. }), "{bad:?}: {error:?}");
         assert!(!error.to_string().contains('\n'), "{error}");
     }
     let parameter = |change: fn(&mut GenerationRequest)| {
@@ -172,10 +125,7 @@ async fn refuses_what_cannot_be_served() {
         parameter(|r| r.codes = Some(['A', 'B', 'C', 'D', '😀'])),
     ] {
         let error = engine.generate(bad).await.unwrap_err();
-        assert!(
-            matches!(error, InferenceError::Parameter { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, InferenceError::Parameter { .. }), "{error:?}");
     }
     assert!(engine.generate(grammar(CLAIM)).await.is_ok());
 }
@@ -183,16 +133,10 @@ async fn refuses_what_cannot_be_served() {
 #[tokio::test]
 async fn a_deadline_ends_the_sequence() {
     let engine = engine().await;
-    let late = GenerationRequest {
-        timeout: Duration::from_millis(150),
-        ..long_request(1)
-    };
+    let late = GenerationRequest { timeout: Duration::from_millis(150), ..long_request(1) };
     let error = engine.generate(late).await.unwrap_err();
     assert_eq!(error, InferenceError::DeadlineExceeded);
     let mut status = engine.watch();
     let idle = status.wait_for(|status| status.active == 0);
-    tokio::time::timeout(Duration::from_secs(5), idle)
-        .await
-        .unwrap()
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(5), idle).await.unwrap().unwrap();
 }

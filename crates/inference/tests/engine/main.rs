@@ -48,10 +48,7 @@ fn manifest() -> ModelManifest {
 
 fn model() -> PreparedModel {
     prepare(&manifest(), &models(), &worker_command()).unwrap_or_else(|error| {
-        panic!(
-            "{error}: {:?}; `make test` fetches the model",
-            std::error::Error::source(&error)
-        )
+        panic!("{error}: {:?}; `make test` fetches the model", std::error::Error::source(&error))
     })
 }
 
@@ -105,21 +102,11 @@ fn request(i: u32) -> GenerationRequest {
 }
 
 fn sampled(i: u32, seed: u64) -> GenerationRequest {
-    GenerationRequest {
-        seed,
-        sampling: Sampling {
-            temperature: 0.9,
-            min_p: 0.02,
-        },
-        ..request(i)
-    }
+    GenerationRequest { seed, sampling: Sampling { temperature: 0.9, min_p: 0.02 }, ..request(i) }
 }
 
 fn unified(context: ContextConfig) -> ContextConfig {
-    ContextConfig {
-        kv_unified: true,
-        ..context
-    }
+    ContextConfig { kv_unified: true, ..context }
 }
 
 /// A generation that takes a second or more.

@@ -51,16 +51,7 @@ fn one_flipped_bit_is_found() {
     bytes[middle] ^= 1;
     fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
     let error = refuse(directory.path(), &manifest);
-    assert!(
-        matches!(
-            error,
-            ModelError::Mismatch {
-                field: "sha256",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ModelError::Mismatch { field: "sha256", .. }), "{error}");
 }
 
 #[tokio::test]
@@ -74,10 +65,8 @@ async fn converts_once_and_verifies_afterwards() {
     assert_eq!(first.base_digest(), manifest.sha256);
     let again = model::prepare(&manifest, directory.path(), &no_worker()).unwrap();
     assert_eq!(first, again);
-    let left: Vec<_> = fs::read_dir(directory.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let left: Vec<_> =
+        fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "{left:?}");
     // A damaged conversion is made again, to the same bytes.
     let mut bytes = fs::read(first.path()).unwrap();
@@ -98,10 +87,7 @@ async fn a_worker_that_does_not_start_is_one_error() {
     for command in [no_worker(), WorkerCommand::new("/bin/false", [""; 0])] {
         let config = EngineConfig::new(model.clone(), "", command);
         let error = Engine::start(config).await.unwrap_err();
-        let expected = matches!(
-            error,
-            InferenceError::Model { .. } | InferenceError::WorkerLost
-        );
+        let expected = matches!(error, InferenceError::Model { .. } | InferenceError::WorkerLost);
         assert!(expected, "{error:?}");
     }
     let mut config = EngineConfig::new(model, "", no_worker());

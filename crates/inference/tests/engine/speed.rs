@@ -26,10 +26,7 @@ async fn measure(engine: &Engine, concurrency: u32, max_tokens: u32) -> (Probe, 
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn mask_slices() {
-    for slices in [
-        &[][..],
-        &["[a-z0-9 ,%-]{1,10}", "[a-z0-9 ,%-]{1,30}", "[a-z0-9 ,%-]+"],
-    ] {
+    for slices in [&[][..], &["[a-z0-9 ,%-]{1,10}", "[a-z0-9 ,%-]{1,30}", "[a-z0-9 ,%-]+"]] {
         let started = Instant::now();
         let engine = engine_with(|config| {
             config.mask_slices = slices.iter().map(|slice| (*slice).to_owned()).collect();
@@ -41,10 +38,7 @@ async fn mask_slices() {
         for i in 1..4 {
             generation = engine.generate(request(i)).await.unwrap();
         }
-        println!(
-            "  {:?} {:?} {}",
-            generation.timings, generation.usage, generation.text
-        );
+        println!("  {:?} {:?} {}", generation.timings, generation.usage, generation.text);
     }
 }
 
@@ -63,10 +57,7 @@ async fn figures() {
         })
         .await;
         let wall = started.elapsed().as_secs_f64();
-        println!(
-            "kv_unified {kv_unified}: start {wall:.2} s, {:.2} s CPU",
-            cpu(&engine)
-        );
+        println!("kv_unified {kv_unified}: start {wall:.2} s, {:.2} s CPU", cpu(&engine));
         for n in [1, 2, 4, 8, 16] {
             let (prompt, prompt_cpu) = measure(&engine, n, 1).await;
             let (both, both_cpu) = measure(&engine, n, 64).await;
@@ -85,10 +76,8 @@ async fn figures() {
         let wall = started.elapsed().as_secs_f64();
         let generations: Vec<_> = generations.into_iter().map(Result::unwrap).collect();
         let masks: u64 = generations.iter().map(|g| g.timings.mask_us_total).sum();
-        let tokens: u32 = generations
-            .iter()
-            .map(|g| g.usage.sampled_tokens + g.usage.forced_tokens)
-            .sum();
+        let tokens: u32 =
+            generations.iter().map(|g| g.usage.sampled_tokens + g.usage.forced_tokens).sum();
         let cpu = cpu(&engine) - before;
         println!("  32 claims: {wall:.2} s, {cpu:.2} s CPU, {tokens} tokens, {masks} us of masks");
     }

@@ -14,11 +14,7 @@ struct Bar {
 /// a `Date` column and one column per symbol. An empty cell is before the
 /// symbol's listing and no record.
 pub(crate) fn read_bars(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed, LakeError> {
-    let role = if feed.kind == Kind::Index {
-        "index"
-    } else {
-        "bars"
-    };
+    let role = if feed.kind == Kind::Index { "index" } else { "bars" };
     let member = feed.source.member(role, None)?;
     let bytes = feed.archive.read(&member)?;
     let mut csv = csv::Reader::from_reader(bytes.as_slice());
@@ -60,18 +56,9 @@ pub(crate) fn read_bars(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed, 
     };
     table::finish(feed, vec![member], rows, rejected, |rows| {
         vec![
-            (
-                "session",
-                table::dates(rows.iter().map(|(_, bar)| bar.session)),
-            ),
-            (
-                "close",
-                table::floats(rows.iter().map(|(_, bar)| bar.close)),
-            ),
-            (
-                "price_basis",
-                table::strings(rows.iter().map(|_| price_basis)),
-            ),
+            ("session", table::dates(rows.iter().map(|(_, bar)| bar.session))),
+            ("close", table::floats(rows.iter().map(|(_, bar)| bar.close))),
+            ("price_basis", table::strings(rows.iter().map(|_| price_basis))),
         ]
     })
 }
@@ -92,22 +79,14 @@ fn wanted_columns(
         let position = header.iter().position(|h| h == ticker);
         position.ok_or_else(|| feed.format(member, format!("it has no column {ticker}")))
     };
-    universe
-        .names
-        .iter()
-        .map(|name| find(name.ticker.as_str()))
-        .collect()
+    universe.names.iter().map(|name| find(name.ticker.as_str())).collect()
 }
 
 fn head(feed: &Feed<'_>, member: &str, symbol: &str, session: NaiveDate) -> Head {
     let close = calendar::session_close(session);
     Head {
         record_id: format!("{symbol}-{session}"),
-        ticker: if feed.kind.has_ticker() {
-            symbol.to_owned()
-        } else {
-            String::new()
-        },
+        ticker: if feed.kind.has_ticker() { symbol.to_owned() } else { String::new() },
         source_id: feed.source.id.clone(),
         source: feed.source.title(),
         url: feed.source.url(member),

@@ -48,50 +48,25 @@ pub(crate) fn read_facts(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed,
             let reason = format!("it is about CIK {}, not {}", company.cik, name.ticker);
             return Err(feed.format(&member, reason));
         }
-        read_company(
-            feed,
-            name.ticker.as_str(),
-            &member,
-            &company,
-            &mut rows,
-            &mut rejected,
-        );
+        read_company(feed, name.ticker.as_str(), &member, &company, &mut rows, &mut rejected);
         members.push(member);
     }
     table::finish(feed, members, rows, rejected, |rows| {
         vec![
             ("cik", table::floats(rows.iter().map(|(_, f)| f.cik as f64))),
-            (
-                "concept",
-                table::strings(rows.iter().map(|(_, f)| &*f.concept)),
-            ),
+            ("concept", table::strings(rows.iter().map(|(_, f)| &*f.concept))),
             ("unit", table::strings(rows.iter().map(|(_, f)| &*f.unit))),
-            (
-                "period_start",
-                table::optional_dates(rows.iter().map(|(_, f)| f.row.start)),
-            ),
-            (
-                "period_end",
-                table::dates(rows.iter().map(|(_, f)| f.row.end)),
-            ),
+            ("period_start", table::optional_dates(rows.iter().map(|(_, f)| f.row.start))),
+            ("period_end", table::dates(rows.iter().map(|(_, f)| f.row.end))),
             ("value", table::floats(rows.iter().map(|(_, f)| f.row.val))),
-            (
-                "accession",
-                table::strings(rows.iter().map(|(_, f)| &*f.row.accn)),
-            ),
+            ("accession", table::strings(rows.iter().map(|(_, f)| &*f.row.accn))),
             // Year and period of the filing, not of the fact.
-            (
-                "filing_fy",
-                table::floats(rows.iter().map(|(_, f)| f.row.fy.unwrap_or(0) as f64)),
-            ),
+            ("filing_fy", table::floats(rows.iter().map(|(_, f)| f.row.fy.unwrap_or(0) as f64))),
             (
                 "filing_fp",
                 table::strings(rows.iter().map(|(_, f)| f.row.fp.as_deref().unwrap_or(""))),
             ),
-            (
-                "form",
-                table::strings(rows.iter().map(|(_, f)| &*f.row.form)),
-            ),
+            ("form", table::strings(rows.iter().map(|(_, f)| &*f.row.form))),
             ("filed", table::dates(rows.iter().map(|(_, f)| f.row.filed))),
         ]
     })
@@ -151,15 +126,7 @@ fn fact(
         event_time: calendar::midnight(row.end),
         known_at: calendar::filing_known(row.filed),
     };
-    Ok((
-        head,
-        Fact {
-            cik,
-            concept,
-            unit: unit.to_owned(),
-            row,
-        },
-    ))
+    Ok((head, Fact { cik, concept, unit: unit.to_owned(), row }))
 }
 
 /// Returns the folder of a filing in EDGAR's archive.

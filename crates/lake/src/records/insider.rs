@@ -17,12 +17,8 @@ const SUBMISSION: [&str; 6] = [
     "DOCUMENT_TYPE",
     "ISSUERCIK",
 ];
-const OWNER: [&str; 4] = [
-    "ACCESSION_NUMBER",
-    "RPTOWNERCIK",
-    "RPTOWNERNAME",
-    "RPTOWNER_RELATIONSHIP",
-];
+const OWNER: [&str; 4] =
+    ["ACCESSION_NUMBER", "RPTOWNERCIK", "RPTOWNERNAME", "RPTOWNER_RELATIONSHIP"];
 const TRANSACTION: [&str; 7] = [
     "ACCESSION_NUMBER",
     "NONDERIV_TRANS_SK",
@@ -76,13 +72,11 @@ pub(crate) fn read_insider(feed: &Feed<'_>, universe: &Universe) -> Result<Parse
     for row in tsv("REPORTINGOWNER.tsv", &OWNER)?.rows() {
         if filings.contains_key(row.get("ACCESSION_NUMBER")) {
             // Of several owners of one form the first stands for all.
-            owners
-                .entry(row.get("ACCESSION_NUMBER").to_owned())
-                .or_insert_with(|| Owner {
-                    cik: row.get("RPTOWNERCIK").to_owned(),
-                    name: row.get("RPTOWNERNAME").to_owned(),
-                    relationship: row.get("RPTOWNER_RELATIONSHIP").to_owned(),
-                });
+            owners.entry(row.get("ACCESSION_NUMBER").to_owned()).or_insert_with(|| Owner {
+                cik: row.get("RPTOWNERCIK").to_owned(),
+                name: row.get("RPTOWNERNAME").to_owned(),
+                relationship: row.get("RPTOWNER_RELATIONSHIP").to_owned(),
+            });
         }
     }
     let mut rows = Vec::new();
@@ -92,10 +86,7 @@ pub(crate) fn read_insider(feed: &Feed<'_>, universe: &Universe) -> Result<Parse
             continue;
         };
         match transaction(filing, owners.get(accession), &row) {
-            Ok(seen) => rows.push((
-                head(feed, filing, &seen, row.get("NONDERIV_TRANS_SK")),
-                seen,
-            )),
+            Ok(seen) => rows.push((head(feed, filing, &seen, row.get("NONDERIV_TRANS_SK")), seen)),
             Err(reason) => rejected.push(feed.reject(row.place(), reason, accession)),
         }
     }
@@ -137,22 +128,13 @@ fn columns(
         ("form", table::strings(all().map(|t| &*t.form))),
         ("filed", table::dates(all().map(|t| t.filed))),
         ("period", table::dates(all().map(|t| t.period))),
-        (
-            "orig_filed",
-            table::optional_dates(all().map(|t| t.orig_filed)),
-        ),
+        ("orig_filed", table::optional_dates(all().map(|t| t.orig_filed))),
         ("owner_cik", table::strings(all().map(|t| &*t.owner.cik))),
         ("owner_name", table::strings(all().map(|t| &*t.owner.name))),
-        (
-            "owner_relationship",
-            table::strings(all().map(|t| &*t.owner.relationship)),
-        ),
+        ("owner_relationship", table::strings(all().map(|t| &*t.owner.relationship))),
         ("trade_date", table::dates(all().map(|t| t.trade_date))),
         ("code", table::strings(all().map(|t| &*t.code))),
-        (
-            "acquired_disposed",
-            table::strings(all().map(|t| &*t.acquired)),
-        ),
+        ("acquired_disposed", table::strings(all().map(|t| &*t.acquired))),
         ("shares", table::floats(all().map(|t| t.shares))),
         ("price", table::optional_floats(all().map(|t| t.price))),
     ]
@@ -160,9 +142,7 @@ fn columns(
 
 fn issuers(universe: &Universe) -> BTreeMap<u64, &str> {
     let names = universe.names.iter();
-    names
-        .flat_map(|n| n.issuer_ciks.iter().map(|cik| (*cik, n.ticker.as_str())))
-        .collect()
+    names.flat_map(|n| n.issuer_ciks.iter().map(|cik| (*cik, n.ticker.as_str()))).collect()
 }
 
 fn filing(cik: u64, ticker: &str, row: &Row<'_>) -> Result<Filing, String> {
@@ -171,14 +151,7 @@ fn filing(cik: u64, ticker: &str, row: &Row<'_>) -> Result<Filing, String> {
         date(row.get("PERIOD_OF_REPORT")).ok_or("its period of report is not DD-MON-YYYY")?;
     let orig_filed = date(row.get("DATE_OF_ORIG_SUB"));
     let form = row.get("DOCUMENT_TYPE").to_owned();
-    Ok(Filing {
-        ticker: ticker.to_owned(),
-        cik,
-        filed,
-        period,
-        form,
-        orig_filed,
-    })
+    Ok(Filing { ticker: ticker.to_owned(), cik, filed, period, form, orig_filed })
 }
 
 fn transaction(
@@ -191,11 +164,7 @@ fn transaction(
     if trade_date > filing.filed {
         return Err("it happened after it was filed".to_owned());
     }
-    let number = |text: &str| {
-        text.parse::<f64>()
-            .ok()
-            .filter(|n| n.is_finite() && *n >= 0.0)
-    };
+    let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
     let shares =
         number(row.get("TRANS_SHARES")).ok_or("its number of shares is not a number >= 0")?;
     let price = row.get("TRANS_PRICEPERSHARE");
@@ -265,27 +234,17 @@ impl Tsv {
         let place = format!("{member}/{file}");
         let text = String::from_utf8(bytes).map_err(|e| feed.format(&place, e))?;
         let names = text.lines().next().unwrap_or_default().split('\t');
-        let header: HashMap<_, _> = names
-            .enumerate()
-            .map(|(i, name)| (name.to_owned(), i))
-            .collect();
+        let header: HashMap<_, _> =
+            names.enumerate().map(|(i, name)| (name.to_owned(), i)).collect();
         match columns.iter().find(|column| !header.contains_key(**column)) {
             Some(missing) => Err(feed.format(&place, format!("it has no column {missing}"))),
-            None => Ok(Self {
-                place,
-                text,
-                header,
-            }),
+            None => Ok(Self { place, text, header }),
         }
     }
 
     fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         let lines = self.text.lines().enumerate().skip(1);
-        lines.map(|(i, line)| Row {
-            table: self,
-            cells: line.split('\t').collect(),
-            line: i + 1,
-        })
+        lines.map(|(i, line)| Row { table: self, cells: line.split('\t').collect(), line: i + 1 })
     }
 }
 
@@ -293,10 +252,7 @@ impl<'t> Row<'t> {
     /// Returns the cell of a column, empty where the row is short.
     fn get(&self, column: &str) -> &'t str {
         let position = self.table.header.get(column);
-        position
-            .and_then(|&i| self.cells.get(i))
-            .copied()
-            .unwrap_or_default()
+        position.and_then(|&i| self.cells.get(i)).copied().unwrap_or_default()
     }
 
     fn place(&self) -> String {

@@ -18,11 +18,7 @@ struct Observation {
 /// Reads all macro series of the universe that `feed`'s source has.
 pub(crate) fn read_macros(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed, LakeError> {
     let (mut members, mut rows, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
-    for series in universe
-        .macro_series
-        .iter()
-        .filter(|s| s.source == feed.source.id)
-    {
+    for series in universe.macro_series.iter().filter(|s| s.source == feed.source.id) {
         let member = feed.source.member(&series.member, None)?;
         let (new_rows, new_rejected) = read_series(feed, series, &member)?;
         rows.extend(new_rows);
@@ -33,14 +29,8 @@ pub(crate) fn read_macros(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed
     members.dedup();
     table::finish(feed, members, rows, rejected, |rows| {
         vec![
-            (
-                "series",
-                table::strings(rows.iter().map(|(_, o)| &*o.series)),
-            ),
-            (
-                "period_end",
-                table::dates(rows.iter().map(|(_, o)| o.period_end)),
-            ),
+            ("series", table::strings(rows.iter().map(|(_, o)| &*o.series))),
+            ("period_end", table::dates(rows.iter().map(|(_, o)| o.period_end))),
             ("value", table::floats(rows.iter().map(|(_, o)| o.value))),
         ]
     })
@@ -51,10 +41,7 @@ type Rows = (Vec<(Head, Observation)>, Vec<Rejected>);
 fn read_series(feed: &Feed<'_>, series: &MacroSeries, member: &str) -> Result<Rows, LakeError> {
     let known_time = NaiveTime::parse_from_str(&series.known_time, "%H:%M").map_err(|_| {
         let reason = format!("macro {}: known_time must be HH:MM", series.series);
-        LakeError::Config {
-            origin: "universe".into(),
-            reason,
-        }
+        LakeError::Config { origin: "universe".into(), reason }
     })?;
     let bytes = feed.archive.read(member)?;
     let mut csv = csv::Reader::from_reader(bytes.as_slice());
@@ -93,11 +80,7 @@ fn observation(
     }
     let value = cell.parse::<f64>().ok().filter(|v| v.is_finite());
     let value = value.ok_or("its value is not a number")?;
-    Ok(Observation {
-        series: series.series.clone(),
-        period_end,
-        value,
-    })
+    Ok(Observation { series: series.series.clone(), period_end, value })
 }
 
 fn head(

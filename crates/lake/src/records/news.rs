@@ -59,11 +59,7 @@ fn article(
 ) -> Result<(Head, Article), String> {
     let text = |key: &str| {
         let text = item.get(key).and_then(Value::as_str).unwrap_or_default();
-        if text.trim().is_empty() {
-            Err(format!("it has no {key}"))
-        } else {
-            Ok(text.to_owned())
-        }
+        if text.trim().is_empty() { Err(format!("it has no {key}")) } else { Ok(text.to_owned()) }
     };
     let published = text("publishedDate")?;
     let local = NaiveDateTime::parse_from_str(&published, "%Y-%m-%d %H:%M:%S")
@@ -85,15 +81,7 @@ fn article(
         event_time: time,
         known_at: time,
     };
-    Ok((
-        head,
-        Article {
-            title,
-            body,
-            site,
-            tone,
-        },
-    ))
+    Ok((head, Article { title, body, site, tone }))
 }
 
 /// Returns VADER's compound score of title and body, -1 to 1, to four decimals

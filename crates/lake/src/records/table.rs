@@ -44,20 +44,12 @@ pub(super) fn finish<R>(
     let fields: Vec<Field> = all
         .iter()
         .map(|(name, array)| {
-            Field::new(
-                *name,
-                array.data_type().clone(),
-                array.null_count() > 0 || nullable(name),
-            )
+            Field::new(*name, array.data_type().clone(), array.null_count() > 0 || nullable(name))
         })
         .collect();
     let arrays = all.into_iter().map(|(_, array)| array).collect();
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
-    Ok(Parsed {
-        batch,
-        members,
-        rejected,
-    })
+    Ok(Parsed { batch, members, rejected })
 }
 
 /// Columns that may be null in some snapshot, so that the schema does not
@@ -116,8 +108,5 @@ fn days(date: NaiveDate) -> i32 {
 
 /// The type of time columns.
 pub(crate) fn time_type() -> DataType {
-    DataType::Timestamp(
-        datafusion::arrow::datatypes::TimeUnit::Microsecond,
-        Some("UTC".into()),
-    )
+    DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
 }

@@ -19,12 +19,7 @@ fn built(data_dir: &Path, files: &Files) -> BuildReport {
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
     entries
-        .map(|p| {
-            (
-                p.file_name().unwrap().to_string_lossy().into_owned(),
-                fs::read(&p).unwrap(),
-            )
-        })
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&p).unwrap()))
         .collect()
 }
 
@@ -37,11 +32,7 @@ async fn the_same_data_gives_the_same_id_and_bytes() {
     let elsewhere_later = build(b.path(), &sources, &universe, "2027-02-02T00:00:00Z").unwrap();
     assert_eq!(first.id, elsewhere_later.id);
     let (mut one, mut two) = (contents(&first.dir), contents(&elsewhere_later.dir));
-    assert_ne!(
-        one.remove("manifest.json"),
-        two.remove("manifest.json"),
-        "created_at differs"
-    );
+    assert_ne!(one.remove("manifest.json"), two.remove("manifest.json"), "created_at differs");
     assert_eq!(one, two);
 
     let before = contents(&first.dir);
@@ -50,22 +41,12 @@ async fn the_same_data_gives_the_same_id_and_bytes() {
     assert_eq!((again.id, contents(&again.dir)), (first.id, before));
 
     let mut changed = synthetic::files();
-    changed
-        .get_mut("index.csv")
-        .unwrap()
-        .extend_from_slice(b"2021-07-01,3100\n");
+    changed.get_mut("index.csv").unwrap().extend_from_slice(b"2021-07-01,3100\n");
     let other = built(a.path(), &changed);
     assert_ne!(other.id, first.id);
     assert_eq!(current_dir(a.path()).unwrap(), other.dir);
-    assert_eq!(
-        Snapshot::open_current(a.path()).await.unwrap().id(),
-        other.id
-    );
-    assert_eq!(
-        Snapshot::open(&first.dir).await.unwrap().id(),
-        first.id,
-        "old snapshots stay"
-    );
+    assert_eq!(Snapshot::open_current(a.path()).await.unwrap().id(), other.id);
+    assert_eq!(Snapshot::open(&first.dir).await.unwrap().id(), first.id, "old snapshots stay");
 }
 
 #[test]
@@ -75,22 +56,12 @@ fn a_killed_build_leaves_no_snapshot() {
     let leftover = snapshots.join(".building-dead");
     fs::create_dir_all(&leftover).unwrap();
     fs::write(leftover.join("bars.parquet"), "half").unwrap();
-    assert!(matches!(
-        current_dir(dir.path()),
-        Err(LakeError::NoSnapshot { .. })
-    ));
+    assert!(matches!(current_dir(dir.path()), Err(LakeError::NoSnapshot { .. })));
     let report = built(dir.path(), &synthetic::files());
     assert!(!leftover.exists());
     let mut names: Vec<_> = contents_names(&snapshots);
     names.sort();
-    assert_eq!(
-        names,
-        [
-            ".lock".to_owned(),
-            report.id.to_string(),
-            "CURRENT".to_owned()
-        ]
-    );
+    assert_eq!(names, [".lock".to_owned(), report.id.to_string(), "CURRENT".to_owned()]);
 }
 
 fn contents_names(dir: &Path) -> Vec<String> {
@@ -110,10 +81,7 @@ fn unlisted_unlicensed_and_wrong_packages_are_refused() {
     assert!(matches!(refuse(&none), LakeError::UnlistedSource { id, .. } if id == "synth"));
     let text = allowlist(&"0".repeat(64)).replace("Apache-2.0", "");
     let unlicensed = SourceList::parse("sources.toml", &text).unwrap();
-    assert!(matches!(
-        refuse(&unlicensed),
-        LakeError::UnlicensedSource { .. }
-    ));
+    assert!(matches!(refuse(&unlicensed), LakeError::UnlicensedSource { .. }));
 
     // A cached archive that was changed.
     let path =
@@ -123,17 +91,10 @@ fn unlisted_unlicensed_and_wrong_packages_are_refused() {
     assert!(matches!(error, LakeError::WrongDigest { .. }));
     let text = error.to_string();
     let expected = sources.get("synth").unwrap().sha256.to_string();
-    for part in [
-        &*path.to_string_lossy(),
-        &expected,
-        "remove the file and fetch again",
-    ] {
+    for part in [&*path.to_string_lossy(), &expected, "remove the file and fetch again"] {
         assert!(text.contains(part), "{text} lacks {part}");
     }
-    assert!(matches!(
-        current_dir(dir.path()),
-        Err(LakeError::NoSnapshot { .. })
-    ));
+    assert!(matches!(current_dir(dir.path()), Err(LakeError::NoSnapshot { .. })));
 }
 
 #[test]
@@ -143,15 +104,8 @@ fn a_package_with_another_digest_is_refused_by_the_client() {
     let mut source = real.get("edgar-ratios").unwrap().clone();
     source.sha256 = domain::Digest::of("another file");
     let cache = lake::PackageCache::new(dir.path());
-    let error = cache
-        .fetch(&source, &indicatif::ProgressBar::hidden())
-        .unwrap_err();
-    let LakeError::Fetch {
-        package, reason, ..
-    } = &error
-    else {
-        panic!("{error}")
-    };
+    let error = cache.fetch(&source, &indicatif::ProgressBar::hidden()).unwrap_err();
+    let LakeError::Fetch { package, reason, .. } = &error else { panic!("{error}") };
     assert_eq!(package, "edgar-ratios");
     assert!(!reason.is_empty());
     assert_eq!(contents_names(dir.path()), [".lock"]);
@@ -161,14 +115,8 @@ fn a_package_with_another_digest_is_refused_by_the_client() {
 fn unreadable_records_are_quarantined_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = synthetic::files();
-    files
-        .get_mut("bars.csv")
-        .unwrap()
-        .extend_from_slice(b"2021-07-01,-3,50\nsoon,1,1\n");
-    files
-        .get_mut("vix.csv")
-        .unwrap()
-        .extend_from_slice(b"7/1/2021,.\n");
+    files.get_mut("bars.csv").unwrap().extend_from_slice(b"2021-07-01,-3,50\nsoon,1,1\n");
+    files.get_mut("vix.csv").unwrap().extend_from_slice(b"7/1/2021,.\n");
     let bad_news = r#"[{"publishedDate":"2020-03-02 09:30:00","title":"T","text":null,"site":"x","url":"https://x"}]"#;
     files.insert("news/AAA.json", bad_news.into());
     let facts = String::from_utf8(files["facts/aaa.json"].clone()).unwrap();
@@ -188,10 +136,7 @@ fn unreadable_records_are_quarantined_with_a_reason() {
     );
     let file = fs::read_to_string(report.dir.join("quarantine.jsonl")).unwrap();
     assert_eq!(file.lines().count(), reasons.len());
-    let news = report
-        .records
-        .iter()
-        .find(|(kind, _)| *kind == lake::Kind::News);
+    let news = report.records.iter().find(|(kind, _)| *kind == lake::Kind::News);
     assert_eq!(news.unwrap().1, 0, "an empty kind is a file without rows");
 }
 
@@ -204,11 +149,7 @@ async fn a_damaged_snapshot_is_refused() {
     assert_eq!(Manifest::parse(&text).unwrap().hash, report.id);
     for (from, to, says) in [
         ("\"bias\": \"made up\"", "\"bias\": \"none\"", "was changed"),
-        (
-            "\"manifest_version\": 1",
-            "\"manifest_version\": 2",
-            "manifest_version",
-        ),
+        ("\"manifest_version\": 1", "\"manifest_version\": 2", "manifest_version"),
         ("\"bars.parquet\"", "\"../bars.parquet\"", "file_path"),
         ("\"labels\"", "\"lables\"", "manifest.json"),
     ] {
@@ -222,8 +163,5 @@ async fn a_damaged_snapshot_is_refused() {
     let error = Snapshot::open(&report.dir).await.unwrap_err();
     assert!(matches!(error, LakeError::WrongDigest { .. }), "{error}");
     fs::remove_dir_all(&report.dir).unwrap();
-    assert!(matches!(
-        Snapshot::open(&report.dir).await,
-        Err(LakeError::NoSnapshot { .. })
-    ));
+    assert!(matches!(Snapshot::open(&report.dir).await, Err(LakeError::NoSnapshot { .. })));
 }

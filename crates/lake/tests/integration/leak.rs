@@ -39,18 +39,12 @@ impl Random {
 }
 
 fn known_at(batch: &RecordBatch) -> &TimestampMicrosecondArray {
-    batch
-        .column_by_name("known_at")
-        .unwrap()
-        .as_primitive::<TimestampMicrosecondType>()
+    batch.column_by_name("known_at").unwrap().as_primitive::<TimestampMicrosecondType>()
 }
 
 fn rows(batch: &RecordBatch, keep: impl Fn(i64) -> bool) -> Vec<u32> {
     let times = known_at(batch).values().iter().enumerate();
-    times
-        .filter(|(_, t)| keep(**t))
-        .map(|(row, _)| row as u32)
-        .collect()
+    times.filter(|(_, t)| keep(**t)).map(|(row, _)| row as u32).collect()
 }
 
 /// Replaces every later record: some are deleted, some doubled, all changed in
@@ -63,11 +57,7 @@ fn perturb(batch: &RecordBatch, ticker: &Ticker, as_of: AsOf, random: &mut Rando
     known.rotate_left(turn);
     let future = rows(batch, |t| t > last);
     // A table without later records gets some made of earlier ones.
-    let pool = if future.is_empty() {
-        known.clone()
-    } else {
-        future
-    };
+    let pool = if future.is_empty() { known.clone() } else { future };
     if pool.is_empty() {
         return batch.clone();
     }
@@ -76,9 +66,8 @@ fn perturb(batch: &RecordBatch, ticker: &Ticker, as_of: AsOf, random: &mut Rando
     let later = take_record_batch(batch, &UInt32Array::from(picked)).unwrap();
     let schema = later.schema();
     let columns = schema.fields().iter().zip(later.columns());
-    let columns = columns
-        .map(|(field, column)| change(field.name(), column, ticker, last, random))
-        .collect();
+    let columns =
+        columns.map(|(field, column)| change(field.name(), column, ticker, last, random)).collect();
     let later = RecordBatch::try_new(schema.clone(), columns).unwrap();
     let known = take_record_batch(batch, &UInt32Array::from(known)).unwrap();
     concat_batches(&schema, [&later, &known]).unwrap()
@@ -95,12 +84,7 @@ fn change(
     match (name, column.data_type()) {
         ("known_at", _) => {
             let times = rows.map(|row| {
-                last + 1
-                    + if row == 0 {
-                        0
-                    } else {
-                        random.below(900) as i64 * DAY / 3
-                    }
+                last + 1 + if row == 0 { 0 } else { random.below(900) as i64 * DAY / 3 }
             });
             Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
         }
@@ -111,11 +95,7 @@ fn change(
         ("ticker", _) => {
             let old = column.as_string_view();
             let value = |row| {
-                if random.below(2) == 0 {
-                    ticker.as_str()
-                } else {
-                    old.value(row)
-                }
+                if random.below(2) == 0 { ticker.as_str() } else { old.value(row) }
             };
             Arc::new(StringViewArray::from_iter_values(rows.map(value)))
         }
@@ -159,25 +139,16 @@ async fn real() -> (Snapshot, Batches) {
 
 #[test]
 fn perturbing_the_future_does_not_move_a_read() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (snapshot, batches) = runtime.block_on(real());
-    let tickers: Vec<Ticker> = snapshot
-        .tickers()
-        .iter()
-        .map(|t| t.ticker.clone())
-        .collect();
+    let tickers: Vec<Ticker> = snapshot.tickers().iter().map(|t| t.ticker.clone()).collect();
     let (first, last) = snapshot.range().unwrap();
     let days = (last - first).num_days();
     // Half of the dates fall where news, facts or insider records are.
     let date = prop_oneof![0..=days, 5840i64..=5980, 10_680..=days];
     let case = (0..tickers.len(), date, any::<u64>());
-    let config = ProptestConfig {
-        cases: 240,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config =
+        ProptestConfig { cases: 240, failure_persistence: None, ..ProptestConfig::default() };
     let checked = TestRunner::new(config).run(&case, |(ticker, day, seed)| {
         let ticker = &tickers[ticker];
         let as_of = AsOf::end_of(first + chrono::Days::new(day as u64));
@@ -187,14 +158,10 @@ fn perturbing_the_future_does_not_move_a_read() {
             .map(|(kind, batch)| (*kind, perturb(batch, ticker, as_of, &mut random)))
             .collect();
         let (before, after) = runtime.block_on(async {
-            let other = Snapshot::from_batches(snapshot.manifest().clone(), perturbed)
-                .await
-                .unwrap();
+            let other =
+                Snapshot::from_batches(snapshot.manifest().clone(), perturbed).await.unwrap();
             // The span of the closes is metadata: a read on its last day stays possible.
-            (
-                bytes(&snapshot, ticker, as_of).await,
-                bytes(&other, ticker, as_of).await,
-            )
+            (bytes(&snapshot, ticker, as_of).await, bytes(&other, ticker, as_of).await)
         });
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         prop_assert_eq!(text(&before), text(&after));
@@ -228,11 +195,7 @@ async fn perturbing_the_past_moves_a_read() {
                 // Only the last day's records: a factor on all would cancel in ratios.
                 let value = |(v, t): (Option<f64>, &i64)| {
                     v.map(|v| {
-                        if last - t < 40 * DAY || kind == Kind::Facts {
-                            v * 1.1 + 0.1
-                        } else {
-                            v
-                        }
+                        if last - t < 40 * DAY || kind == Kind::Facts { v * 1.1 + 0.1 } else { v }
                     })
                 };
                 Arc::new(Float64Array::from_iter(old.zip(times).map(value)))
@@ -247,13 +210,9 @@ async fn perturbing_the_past_moves_a_read() {
         columns[index] = changed;
         let mut other = batches.clone();
         other.insert(kind, RecordBatch::try_new(batch.schema(), columns).unwrap());
-        let other = Snapshot::from_batches(snapshot.manifest().clone(), other)
-            .await
-            .unwrap();
-        let (before, after) = (
-            bytes(&snapshot, &ticker, as_of).await,
-            bytes(&other, &ticker, as_of).await,
-        );
+        let other = Snapshot::from_batches(snapshot.manifest().clone(), other).await.unwrap();
+        let (before, after) =
+            (bytes(&snapshot, &ticker, as_of).await, bytes(&other, &ticker, as_of).await);
         assert_ne!(before, after, "{kind:?}.{column}");
     }
 }

@@ -12,10 +12,7 @@ use lake::{Kind, Snapshot, current_dir, read_parquet};
 use crate::support::{data_dir, snapshot};
 
 async fn read(snapshot: &Snapshot, ticker: &str, as_of: &str) -> AsOfRead {
-    snapshot
-        .read(&ticker.parse().unwrap(), as_of.parse().unwrap())
-        .await
-        .unwrap()
+    snapshot.read(&ticker.parse().unwrap(), as_of.parse().unwrap()).await.unwrap()
 }
 
 /// Values made by tests/data/reference.py from the raw packages.
@@ -30,20 +27,11 @@ async fn features_equal_independent_values() {
         expected.insert(name, value.parse::<f64>().unwrap());
     }
     for (name, value) in &expected {
-        let ours = read
-            .value(name)
-            .unwrap_or_else(|| panic!("{name} is missing"));
-        assert!(
-            (ours - value).abs() <= 1e-9 * value.abs(),
-            "{name}: {ours}, expected {value}"
-        );
+        let ours = read.value(name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert!((ours - value).abs() <= 1e-9 * value.abs(), "{name}: {ours}, expected {value}");
     }
     // The macro series end in 2019 and are too old to be used; the tone needs a lexicon.
-    let names = read
-        .frame()
-        .iter()
-        .filter(|f| !f.coverage)
-        .map(|f| f.name.as_str());
+    let names = read.frame().iter().filter(|f| !f.coverage).map(|f| f.name.as_str());
     let rest: Vec<&str> = names.filter(|name| !expected.contains_key(name)).collect();
     assert_eq!(rest, ["news_tone_30d", "news_tone_7d"]);
 }
@@ -59,17 +47,8 @@ async fn macro_and_insider_features_speak_where_their_data_is() {
     let insider = read(&snapshot, "MSFT", "2006-03-31").await;
     assert!(insider.value("insider_net_shares_90d").unwrap() < 0.0);
     let merck = read(&snapshot, "MRK", "2006-03-31").await;
-    let source = merck
-        .section(Section::Insider)
-        .next()
-        .unwrap()
-        .provenance()
-        .clone();
-    assert!(
-        source.url.contains("/data/64978/"),
-        "Merck, not Schering-Plough: {}",
-        source.url
-    );
+    let source = merck.section(Section::Insider).next().unwrap().provenance().clone();
+    assert!(source.url.contains("/data/64978/"), "Merck, not Schering-Plough: {}", source.url);
     for name in ["JPM", "MSFT", "AAPL"] {
         let read = read(&snapshot, name, "2022-09-30").await;
         assert!(read.value("net_margin").unwrap() > 0.1, "{name}");
@@ -82,20 +61,11 @@ async fn quotes_are_verbatim() {
     let snapshot = snapshot().await;
     let news = read_parquet(&current_dir(&data_dir()).unwrap().join(Kind::News.file())).unwrap();
     let column = |name: &str| news.column_by_name(name).unwrap().as_string_view();
-    let rows: BTreeMap<&str, usize> = column("record_id")
-        .iter()
-        .enumerate()
-        .map(|(row, id)| (id.unwrap(), row))
-        .collect();
+    let rows: BTreeMap<&str, usize> =
+        column("record_id").iter().enumerate().map(|(row, id)| (id.unwrap(), row)).collect();
     let mut quotes = 0;
     for ticker in ["AAPL", "MSFT", "PEP"] {
-        for as_of in [
-            "2019-06-28",
-            "2020-03-31",
-            "2021-11-30",
-            "2022-09-30",
-            "2022-12-28",
-        ] {
+        for as_of in ["2019-06-28", "2020-03-31", "2021-11-30", "2022-09-30", "2022-12-28"] {
             let read = read(&snapshot, ticker, as_of).await;
             let mut articles = BTreeSet::new();
             for item in read.section(Section::Sentiment) {
@@ -120,19 +90,12 @@ async fn every_ticker_reads_everywhere_and_fast() {
     let snapshot = snapshot().await;
     let mut times = Vec::new();
     for info in snapshot.tickers() {
-        for day in (0..12_000)
-            .step_by(1733)
-            .chain([(info.last - info.first).num_days() as u64])
-        {
+        for day in (0..12_000).step_by(1733).chain([(info.last - info.first).num_days() as u64]) {
             let as_of = domain::AsOf::end_of(info.first + chrono::Days::new(day));
             let start = Instant::now();
             let read = snapshot.read(&info.ticker, as_of).await.unwrap();
             times.push(start.elapsed());
-            assert!(
-                Section::ALL
-                    .iter()
-                    .all(|s| read.section(*s).next().is_some())
-            );
+            assert!(Section::ALL.iter().all(|s| read.section(*s).next().is_some()));
         }
     }
     times.sort();

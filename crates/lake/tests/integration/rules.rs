@@ -13,67 +13,34 @@ async fn snapshot() -> Snapshot {
 }
 
 async fn read(snapshot: &Snapshot, ticker: &str, as_of: &str) -> AsOfRead {
-    snapshot
-        .read(&ticker.parse().unwrap(), as_of.parse().unwrap())
-        .await
-        .unwrap()
+    snapshot.read(&ticker.parse().unwrap(), as_of.parse().unwrap()).await.unwrap()
 }
 
 #[tokio::test]
 async fn facts_are_read_as_last_restated() {
     let snapshot = snapshot().await;
     for (as_of, growth, why) in [
-        (
-            "2020-02-03",
-            None,
-            "filed that evening, after midnight UTC at the latest",
-        ),
+        ("2020-02-03", None, "filed that evening, after midnight UTC at the latest"),
         ("2020-02-04", Some(120.0 / 100.0 - 1.0), "the annual report"),
-        (
-            "2020-06-01",
-            Some(120.0 / 100.0 - 1.0),
-            "the amendment is filed, not yet known",
-        ),
+        ("2020-06-01", Some(120.0 / 100.0 - 1.0), "the amendment is filed, not yet known"),
         (
             "2020-06-02",
             Some(120.0 / 90.0 - 1.0),
             "the old year restated; the new one stays the latest",
         ),
-        (
-            "2020-08-04",
-            Some(126.0 / 90.0 - 1.0),
-            "the new year restated",
-        ),
-        (
-            "2021-05-14",
-            Some(126.0 / 90.0 - 1.0),
-            "the last day within the ttl",
-        ),
-        (
-            "2021-05-17",
-            None,
-            "more than 500 days after the fiscal year",
-        ),
+        ("2020-08-04", Some(126.0 / 90.0 - 1.0), "the new year restated"),
+        ("2021-05-14", Some(126.0 / 90.0 - 1.0), "the last day within the ttl"),
+        ("2021-05-17", None, "more than 500 days after the fiscal year"),
     ] {
         let read = read(&snapshot, "AAA", as_of).await;
         assert_eq!(read.value("revenue_growth_yoy"), growth, "{as_of}: {why}");
     }
     let read = read(&snapshot, "AAA", "2020-08-04").await;
     assert_eq!(read.value("net_margin"), Some(12.0 / 126.0));
-    let growth = read
-        .frame()
-        .iter()
-        .find(|f| f.name == "revenue_growth_yoy")
-        .unwrap();
+    let growth = read.frame().iter().find(|f| f.name == "revenue_growth_yoy").unwrap();
     assert_eq!(growth.provenance.source, "SEC Form 10-K/A 1-20-3");
-    assert_eq!(
-        growth.provenance.known_at.to_rfc3339(),
-        "2020-08-04T02:00:00+00:00"
-    );
-    assert_eq!(
-        growth.provenance.event_time.to_rfc3339(),
-        "2019-12-31T00:00:00+00:00"
-    );
+    assert_eq!(growth.provenance.known_at.to_rfc3339(), "2020-08-04T02:00:00+00:00");
+    assert_eq!(growth.provenance.event_time.to_rfc3339(), "2019-12-31T00:00:00+00:00");
 }
 
 #[tokio::test]
@@ -87,16 +54,8 @@ async fn an_amendment_replaces_the_form_it_amends() {
         ("2020-06-10", Some(70.0), Some(0.0), Some(1.0)),
     ] {
         let read = read(&snapshot, "AAA", as_of).await;
-        let values = [
-            "insider_net_shares_90d",
-            "insider_sells_90d",
-            "insider_buys_90d",
-        ];
-        assert_eq!(
-            values.map(|name| read.value(name)),
-            [net, sells, buys],
-            "{as_of}"
-        );
+        let values = ["insider_net_shares_90d", "insider_sells_90d", "insider_buys_90d"];
+        assert_eq!(values.map(|name| read.value(name)), [net, sells, buys], "{as_of}");
     }
 }
 
@@ -121,11 +80,9 @@ async fn a_section_without_data_says_so() {
 #[tokio::test]
 async fn news_late_in_the_new_york_evening_is_of_the_next_date() {
     let snapshot = snapshot().await;
-    for (as_of, count) in [
-        ("2020-03-01", None),
-        ("2020-03-03", Some(1.0)),
-        ("2020-03-04", Some(2.0)),
-    ] {
+    for (as_of, count) in
+        [("2020-03-01", None), ("2020-03-03", Some(1.0)), ("2020-03-04", Some(2.0))]
+    {
         let read = read(&snapshot, "AAA", as_of).await;
         assert_eq!(read.value("news_count_7d"), count, "{as_of}");
     }
@@ -135,12 +92,8 @@ async fn news_late_in_the_new_york_evening_is_of_the_next_date() {
         .filter(|i| !i.text().contains(": "))
         .map(|i| i.text())
         .collect();
-    let expected = [
-        "Alpha loses",
-        "A terrible, awful loss.",
-        "Alpha gains",
-        "Alpha had a great day. It won.",
-    ];
+    let expected =
+        ["Alpha loses", "A terrible, awful loss.", "Alpha gains", "Alpha had a great day. It won."];
     assert_eq!(texts, expected);
     assert!(read.value("news_tone_7d").unwrap() < 0.5);
 }

@@ -40,9 +40,6 @@ pub(crate) async fn snapshot() -> Snapshot {
     let report = build(&data_dir(), &sources, &universe, "2026-01-01T00:00:00Z").unwrap();
     let built = start.elapsed();
     let snapshot = Snapshot::open(&report.dir).await.unwrap();
-    println!(
-        "built in {built:?}, opened in {:?}",
-        start.elapsed() - built
-    );
+    println!("built in {built:?}, opened in {:?}", start.elapsed() - built);
     snapshot
 }

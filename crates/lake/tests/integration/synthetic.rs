@@ -52,9 +52,8 @@ aliases = ["Beta"]
 pub(crate) fn files() -> Files {
     let first: NaiveDate = "2020-01-01".parse().unwrap();
     let days = (0..547).map(|n| first + Days::new(n));
-    let sessions: Vec<NaiveDate> = days
-        .filter(|d| !matches!(d.weekday(), Weekday::Sat | Weekday::Sun))
-        .collect();
+    let sessions: Vec<NaiveDate> =
+        days.filter(|d| !matches!(d.weekday(), Weekday::Sat | Weekday::Sun)).collect();
     let (mut bars, mut index) = ("Date,AAA,BBB\n".to_owned(), "Date,SP500\n".to_owned());
     let mut vix = "Date,vix\n".to_owned();
     for (i, day) in sessions.iter().enumerate() {
@@ -78,14 +77,7 @@ pub(crate) fn files() -> Files {
 }
 
 /// Start, end, value, accession, form, filed.
-type FactRow = (
-    &'static str,
-    &'static str,
-    u32,
-    &'static str,
-    &'static str,
-    &'static str,
-);
+type FactRow = (&'static str, &'static str, u32, &'static str, &'static str, &'static str);
 
 #[rustfmt::skip]
 const REVENUE: &[FactRow] = &[
@@ -99,14 +91,7 @@ const REVENUE: &[FactRow] = &[
     ("2019-01-01", "2019-12-31", 126, "1-20-3", "10-K/A", "2020-08-03"),
 ];
 
-const INCOME: &[FactRow] = &[(
-    "2019-01-01",
-    "2019-12-31",
-    12,
-    "1-20-1",
-    "10-K",
-    "2020-02-03",
-)];
+const INCOME: &[FactRow] = &[("2019-01-01", "2019-12-31", 12, "1-20-1", "10-K", "2020-02-03")];
 
 fn facts() -> String {
     let concept = |rows: &[FactRow]| {
@@ -115,10 +100,7 @@ fn facts() -> String {
                 r#"{{"start":"{start}","end":"{end}","val":{val},"accn":"{accn}","fy":2019,"fp":"FY","form":"{form}","filed":"{filed}"}}"#
             )
         });
-        format!(
-            r#"{{"units":{{"USD":[{}]}}}}"#,
-            rows.collect::<Vec<_>>().join(",")
-        )
+        format!(r#"{{"units":{{"USD":[{}]}}}}"#, rows.collect::<Vec<_>>().join(","))
     };
     let (revenue, income) = (concept(REVENUE), concept(INCOME));
     format!(
@@ -127,15 +109,7 @@ fn facts() -> String {
 }
 
 /// Form, accession, filed, original filing date, code, shares, CIK of the issuer.
-type InsiderRow = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    u32,
-    u32,
-);
+type InsiderRow = (&'static str, &'static str, &'static str, &'static str, &'static str, u32, u32);
 
 const INSIDER_ROWS: &[InsiderRow] = &[
     ("4", "9-20-1", "02-MAR-2020", "", "S", 1000, 1),
@@ -175,10 +149,7 @@ fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// Puts the package into the cache under `data_dir`, as if fetched.
 pub(crate) fn install(data_dir: &Path, files: &Files) -> (SourceList, Universe) {
-    let members: Vec<(&str, &[u8])> = files
-        .iter()
-        .map(|(name, bytes)| (*name, &**bytes))
-        .collect();
+    let members: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &**bytes)).collect();
     let wheel = zip(&members);
     let sources =
         SourceList::parse("sources.toml", &allowlist(&Digest::of(&wheel).to_string())).unwrap();
