@@ -2,8 +2,7 @@
 //!
 //! The model chooses evidence first and then writes about it, so the grammar of
 //! a claim's text depends on the item: a claim on a number names the number and
-//! its exact value, then reads it in words; a claim on a text uses the words and
-//! numbers of that text only. Two claims of a section never cite the
+//! its exact value, then reads it in words; a claim on a text is that text, shortened. Two claims of a section never cite the
 //! same item. A section whose only item says that there is no data abstains.
 
 use std::{collections::BTreeSet, fmt::Write as _};
@@ -18,16 +17,19 @@ use crate::{
 const TERMINALS: &str = include_str!("../../../grammars/claims.lark");
 
 /// Words after which a sentence is unfinished.
-const OPEN_ENDED: [&str; 55] = [
-    "the", "and", "but", "for", "nor", "with", "from", "into", "onto", "over", "under", "than",
-    "that", "this", "these", "those", "which", "who", "whose", "its", "his", "her", "their", "our",
-    "your", "has", "have", "had", "was", "were", "are", "been", "being", "will", "would", "can",
-    "could", "may", "might", "should", "must", "not", "very", "more", "most", "about", "between",
-    "such", "because", "while", "when", "where", "also", "other", "any",
+const OPEN_ENDED: [&str; 65] = [
+    "the", "and", "a", "an", "of", "to", "in", "on", "at", "by", "as", "is", "but", "for", "nor",
+    "with", "from", "into", "onto", "over", "under", "than", "that", "this", "these", "those",
+    "which", "who", "whose", "its", "his", "her", "their", "our", "your", "has", "have", "had",
+    "was", "were", "are", "been", "being", "will", "would", "can", "could", "may", "might",
+    "should", "must", "not", "very", "more", "most", "about", "between", "such", "because",
+    "while", "when", "where", "also", "other", "any",
 ];
 
-/// How a claim on a text may begin, besides that text's own capitalised words.
-const CAPITAL_ONLY: [&str; 3] = ["The", "A", "It"];
+/// How a claim on a text begins: it passes on what somebody else has said.
+const REPORTED: &str = "Reported:";
+/// Fewest words of a claim on a text, where the text has twice as many.
+const WORDS_MIN: usize = 5;
 
 /// Returns the grammar of the whole generation, from the opening brace up to
 /// the quote before the decision code. `O(n^2)` rules in the items of a section.
@@ -45,7 +47,7 @@ pub fn grammar(read: &AsOfRead) -> String {
         let _ = writeln!(rules, "{section}: {}", pairs(&items));
     }
     for item in read.catalogue() {
-        rules.push_str(&claim_rule(read, item, &BTreeSet::new()));
+        rules.push_str(&claim_rule(item, &BTreeSet::new()));
     }
     rules + TERMINALS
 }
@@ -53,13 +55,9 @@ pub fn grammar(read: &AsOfRead) -> String {
 /// Returns the grammar of a single claim on `item` that asserts none of the
 /// directions `without`: what a refuted claim is decoded again under.
 #[must_use]
-pub fn claim_grammar(
-    read: &AsOfRead,
-    item: &EvidenceItem,
-    without: &BTreeSet<Direction>,
-) -> String {
+pub fn claim_grammar(item: &EvidenceItem, without: &BTreeSet<Direction>) -> String {
     let id = item.id.0;
-    format!("start: c{id}\n{}{}", claim_rule(read, item, without), TERMINALS)
+    format!("start: c{id}\n{}{}", claim_rule(item, without), TERMINALS)
 }
 
 /// Returns the grammar of nothing at all: the decision is read from the logits
@@ -91,7 +89,7 @@ fn pairs(items: &[&EvidenceItem]) -> String {
     items.iter().map(pair).collect::<Vec<_>>().join(" | ")
 }
 
-fn claim_rule(read: &AsOfRead, item: &EvidenceItem, without: &BTreeSet<Direction>) -> String {
+fn claim_rule(item: &EvidenceItem, without: &BTreeSet<Direction>) -> String {
     let id = item.id.0;
     let open = format!("{{\"e\":[\"{}\"],\"c\":\"", item.id);
     match &item.kind {
@@ -109,47 +107,30 @@ fn claim_rule(read: &AsOfRead, item: &EvidenceItem, without: &BTreeSet<Direction
             };
             format!("c{id}: {lead} COPULA {value} TAIL_{tail} \"\\\"}}\"\n")
         }
-        EvidenceKind::Text(snippet) => text_claim_rule(read, id, &open, snippet, without),
+        EvidenceKind::Text(snippet) => text_claim_rule(id, &open, snippet, without),
     }
 }
 
-/// A sentence of 6 to 17 words of the snippet itself, in any order, joined by
-/// words that add nothing: it can shorten the text, not add to it.
+/// The snippet's words in their order, some left out: a claim can shorten the
+/// text, but neither add to it nor repeat itself.
 fn text_claim_rule(
-    read: &AsOfRead,
     id: u16,
     open: &str,
     snippet: &Snippet,
     without: &BTreeSet<Direction>,
 ) -> String {
-    let company: Vec<&str> = words(read.company()).take(1).collect();
-    let own: BTreeSet<&str> = words(&snippet.text)
-        .chain([read.ticker().as_str()])
-        .chain(company)
-        .filter(|word| directions(word).is_disjoint(without))
-        .collect();
-    let capital = |word: &&&str| word.starts_with(|c: char| c.is_ascii_uppercase());
-    let closes = |word: &&&str| {
-        let lower = word.to_ascii_lowercase();
-        word.len() > 2
-            && word.bytes().all(|b| b.is_ascii_alphabetic())
-            && !OPEN_ENDED.contains(&lower.as_str())
-            && !CAPITAL_ONLY.contains(word)
-    };
-    let any_of = |words: &mut dyn Iterator<Item = &str>| {
-        words.map(literal).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" | ")
-    };
-    let all = any_of(&mut own.iter().copied());
-    let openers = any_of(&mut own.iter().filter(capital).copied().chain(CAPITAL_ONLY));
-    // The ticker closes a sentence where no other word of the text can.
-    let last = any_of(&mut own.iter().filter(closes).copied().chain([read.ticker().as_str()]));
+    let own: Vec<&str> =
+        words(&snippet.text).filter(|word| directions(word).is_disjoint(without)).collect();
+    let optional = own.iter().map(|word| format!("({})? ", literal(&format!(" {word}"))));
+    // A short text may need words dropped to end well.
+    let at_least = (own.len() / 2).min(WORDS_MIN);
     format!(
-        "c{id}: {open} OPENER{id} REST{id} \"\\\"}}\"\n\
-         OPENER{id}: {openers}\n\
-         REST{id}: (SEP (GLUE | OWN{id})){{4,15}} \" \" LAST{id} \".\"\n\
-         OWN{id}: {all}\n\
-         LAST{id}: {last}\n",
+        "c{id}: {open} SHORT{id} \"\\\"}}\"\n\
+         SHORT{id}: TEXT{id} & /{REPORTED}( [^ ]+){{{at_least},}}\\.?/ & ~/(.*) ({open_ended})\\./\n\
+         TEXT{id}: \"{REPORTED}\" {words}\".\"\n",
         open = literal(open),
+        open_ended = OPEN_ENDED.join("|"),
+        words = optional.collect::<String>(),
     )
 }
 

@@ -175,7 +175,7 @@ impl Session<'_> {
         let Some(item) = self.read.item(claim.evidence) else {
             return Ok(VerdictKind::Withheld);
         };
-        let grammar = contract::claim_grammar(self.read, item, &without);
+        let grammar = contract::claim_grammar(item, &without);
         let prefill = contract::claim_prefill(claims, position);
         let again = self.generate(prefill, grammar, false).await?;
         claims[position] = contract::parse_claim(claim.section, &again.text)?;

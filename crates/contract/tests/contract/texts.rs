@@ -19,7 +19,7 @@ fn grammars() {
     let read = sample::read();
     insta::assert_snapshot!("grammar", grammar(&read));
     let item = read.item(EvidenceId(5)).unwrap();
-    insta::assert_snapshot!("claim_grammar", claim_grammar(&read, item, &BTreeSet::new()));
+    insta::assert_snapshot!("claim_grammar", claim_grammar(item, &BTreeSet::new()));
 }
 
 #[test]
