@@ -1,5 +1,7 @@
 //! The command line as a person uses it: the real binary, snapshot and model.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -8,6 +8,9 @@ use domain::{AsOfRead, Digest, EvidenceId, LabelProbs, Section};
 
 use crate::sample;
 
+/// Something that makes an answer wrong.
+type Break = fn(&mut Thesis);
+
 fn receipt(read: &AsOfRead) -> Receipt {
     Receipt {
         model: "test".into(),
@@ -95,7 +98,7 @@ fn the_schema_refuses_answers_that_are_off() {
 fn the_invariants_refuse_what_a_schema_cannot_see() {
     let read = sample::read();
     let good = thesis(&read);
-    let breaks: [(&str, fn(&mut Thesis)); 9] = [
+    let breaks: [(&str, Break); 9] = [
         ("label", |t| t.decision.label = domain::Label::SSell),
         ("number", |t| t.thesis.market[0] = "The S&P 500 21-day return is -9.5%.".into()),
         ("number word", |t| t.thesis.market[0] = "It rose for seven days.".into()),
