@@ -167,13 +167,16 @@ impl Config {
     /// Fails on an unreadable file, an unknown key, a wrong type and a value
     /// outside its range.
     pub fn load(file: Option<&std::path::Path>) -> Result<Self, ConfigError> {
-        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        let mut figment = Figment::new();
         if let Some(file) = file {
             figment = figment.merge(Toml::file_exact(file));
         }
-        let environment = Env::prefixed("R2R_SERVER__").split("__");
-        let config: Self = figment
-            .merge(environment)
+        Self::over_defaults(figment.merge(Env::prefixed("R2R_SERVER__").split("__")))
+    }
+
+    fn over_defaults(stated: Figment) -> Result<Self, ConfigError> {
+        let config: Self = Figment::from(Serialized::defaults(Self::default()))
+            .merge(stated)
             .extract()
             .map_err(|error| ConfigError::Unreadable(Box::new(error)))?;
         config.validate()?;
@@ -241,21 +244,18 @@ impl HttpConfig {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
-    fn load(toml: &str) -> Result<Config, String> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(toml.as_bytes()).unwrap();
-        Config::load(Some(file.path())).map_err(|error| error.to_string())
+    /// Without the environment: `make test` sets some of it.
+    fn parse(toml: &str) -> Result<Config, String> {
+        Config::over_defaults(Figment::from(Toml::string(toml))).map_err(|error| error.to_string())
     }
 
     /// The file in the repository states the defaults, so it documents them.
     #[test]
     fn the_shipped_file_states_the_defaults() {
-        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/server.toml");
-        assert_eq!(Config::load(Some(shipped.as_ref())).unwrap(), Config::default());
+        let shipped = include_str!("../../configs/server.toml");
+        assert_eq!(parse(shipped).unwrap(), Config::default());
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
             ("[batch]\ntickers_max = 5000", "tickers_max"),
             ("[batch]\nin_engine_max = 65", "in_engine_max"),
         ] {
-            let message = load(toml).unwrap_err();
+            let message = parse(toml).unwrap_err();
             assert!(message.contains(word), "{toml:?}: {message}");
         }
     }
