@@ -1,4 +1,5 @@
-//! What one thesis costs in `contract`: everything around the decode.
+//! What one thesis of the real snapshot costs in `contract`: everything around
+//! the decode.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 

@@ -1,11 +1,10 @@
-//! What a point-in-time read of the real snapshot costs. Skipped, with a line
-//! that says so, where no snapshot was built.
+//! What a point-in-time read of the real snapshot costs.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
-#![allow(clippy::print_stderr, reason = "a bench talks to its terminal")]
 
-use std::{hint::black_box, path::PathBuf};
+use std::hint::black_box;
 
+use benches::data_dir;
 use criterion::{Criterion, criterion_group, criterion_main};
 use domain::{AsOf, Ticker};
 use lake::Snapshot;
@@ -16,16 +15,10 @@ const READS: [(&str, &str, &str); 2] =
     [("every kind", "AAPL", "2022-09-30"), ("prices only", "XOM", "2012-03-30")];
 
 fn as_of_read(c: &mut Criterion) {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../data");
-    let data = PathBuf::from(std::env::var("R2R_DATA_DIR").unwrap_or_else(|_| default.to_owned()));
+    let data = data_dir();
     let runtime = Runtime::new().expect("a runtime starts");
-    let snapshot = match runtime.block_on(Snapshot::open_current(&data)) {
-        Ok(snapshot) => snapshot,
-        Err(error) => {
-            eprintln!("as-of read is skipped: {error}; run `r2r data build`");
-            return;
-        }
-    };
+    let snapshot = runtime.block_on(Snapshot::open_current(&data));
+    let snapshot = snapshot.expect("a snapshot, which `r2r data build` makes");
     for (kind, ticker, as_of) in READS {
         let ticker: Ticker = ticker.parse().expect("a ticker");
         let as_of: AsOf = as_of.parse().expect("a date");

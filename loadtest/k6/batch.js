@@ -4,7 +4,9 @@
 import { check } from 'k6';
 import { Counter, Trend } from 'k6/metrics';
 import exec from 'k6/execution';
-import { TREND_STATS, date, keep, post, tickers } from './common.js';
+import { TREND_STATS, date, post } from './common.js';
+
+export { handleSummary, setup } from './common.js';
 
 const answered = new Counter('theses_answered');
 const failed = new Counter('theses_failed');
@@ -23,10 +25,6 @@ export const options = {
   thresholds: { theses_failed: ['count==0'] },
 };
 
-export function setup() {
-  return { tickers: tickers() };
-}
-
 export default function (data) {
   const i = exec.scenario.iterationInTest;
   const wanted = Array.from({ length: 100 }, (_, n) => data.tickers[n % data.tickers.length]);
@@ -38,8 +36,4 @@ export default function (data) {
   answered.add(elements.length - problems);
   failed.add(wanted.length - elements.length + problems);
   batchMs.add(response.timings.duration);
-}
-
-export function handleSummary(data) {
-  return keep(data);
 }

@@ -10,8 +10,9 @@ const DAY_MS = 86400000;
 // Times worth knowing beyond k6's default.
 export const TREND_STATS = ['avg', 'min', 'med', 'p(90)', 'p(95)', 'p(99)', 'max'];
 
-export function tickers() {
-  return http.get(`${BASE_URL}/v1/tickers`).json().map((span) => span.ticker);
+// k6 hands the result to every iteration.
+export function setup() {
+  return { tickers: http.get(`${BASE_URL}/v1/tickers`).json().map((span) => span.ticker) };
 }
 
 // The i-th of many distinct dates: strides of 61 days wrap around the history.
@@ -26,6 +27,6 @@ export function post(path, body, params) {
 }
 
 // Writes the whole result to OUT; the caller prints what matters of it.
-export function keep(data) {
+export function handleSummary(data) {
   return __ENV.OUT ? { [__ENV.OUT]: JSON.stringify(data, null, 1) } : { stdout: JSON.stringify(data) };
 }

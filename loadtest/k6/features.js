@@ -5,7 +5,9 @@
 import { check } from 'k6';
 import { Trend } from 'k6/metrics';
 import exec from 'k6/execution';
-import { TREND_STATS, date, keep, post, tickers } from './common.js';
+import { TREND_STATS, date, post } from './common.js';
+
+export { handleSummary, setup } from './common.js';
 
 const cold = new Trend('cold_features_ms', true);
 const warm = new Trend('warm_features_ms', true);
@@ -23,10 +25,6 @@ export const options = {
   thresholds: { checks: ['rate==1'] },
 };
 
-export function setup() {
-  return { tickers: tickers() };
-}
-
 export default function (data) {
   const i = exec.scenario.iterationInTest;
   const ask = { ticker: data.tickers[i % data.tickers.length], as_of: date(i + 31) };
@@ -35,8 +33,4 @@ export default function (data) {
     check(response, { 'status is 200': (r) => r.status === 200 });
     trend.add(response.timings.duration);
   });
-}
-
-export function handleSummary(data) {
-  return keep(data);
 }

@@ -5,7 +5,9 @@
 import { check } from 'k6';
 import { Counter, Trend } from 'k6/metrics';
 import exec from 'k6/execution';
-import { TREND_STATS, date, keep, post, tickers } from './common.js';
+import { TREND_STATS, date, post } from './common.js';
+
+export { handleSummary, setup } from './common.js';
 
 const answered = new Counter('theses_answered');
 const refused = new Counter('theses_refused');
@@ -30,10 +32,6 @@ export const options = {
   thresholds: { theses_failed: ['count==0'], accepted_ms: ['p(95)<60000'] },
 };
 
-export function setup() {
-  return { tickers: tickers() };
-}
-
 export default function (data) {
   const i = exec.scenario.iterationInTest + Number(__ENV.SEED_BASE || 0);
   const body = { ticker: data.tickers[i % data.tickers.length], as_of: date(i), seed: i };
@@ -49,8 +47,4 @@ export default function (data) {
     failed.add(1);
     console.error(`${response.status} ${response.error} ${String(response.body).slice(0, 200)}`);
   }
-}
-
-export function handleSummary(data) {
-  return keep(data);
 }

@@ -11,7 +11,6 @@ mod engine;
 mod error;
 mod metrics;
 pub mod model;
-mod probe;
 mod process;
 mod protocol;
 pub mod worker;
@@ -23,6 +22,5 @@ pub use engine::{
 };
 pub use error::InferenceError;
 pub use metrics::describe as describe_metrics;
-pub use probe::{Probe, probe};
 pub use process::WorkerCommand;
 pub use writer::{WriteError, Writer};

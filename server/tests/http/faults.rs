@@ -120,7 +120,7 @@ fn a_deadline_is_kept() {
     client.write_all(&ask(1)).unwrap();
     let answer = read_answer(&mut client).unwrap();
     assert_eq!(answer.status, 504);
-    insta::assert_json_snapshot!("deadline exceeded", answer.problem());
+    insta::assert_json_snapshot!("deadline_exceeded", answer.problem());
     server.until("the end of the sequence", |s| s.metric("r2r_sequences_active") == 0.0);
 }
 

@@ -6,7 +6,6 @@ mod determinism;
 mod faults;
 mod generation;
 mod models;
-mod speed;
 
 use std::{env, path::PathBuf, time::Duration};
 
