@@ -5,25 +5,25 @@
 
 use std::hint::black_box;
 
-use benches::{claims, read, receipt, writing};
-use contract::{Schema, assemble, decision_prefill, grammar, parse, render, verify};
+use benches::{picks, read, receipt, writing};
+use contract::{Schema, assemble, plan, render, verify};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn before_the_decode(c: &mut Criterion) {
     let read = read();
     c.bench_function("prompt render", |b| b.iter(|| render(black_box(&read))));
-    c.bench_function("grammar text", |b| b.iter(|| grammar(black_box(&read))));
+    c.bench_function("plan", |b| b.iter(|| plan(black_box(&read))));
 }
 
 fn after_the_decode(c: &mut Criterion) {
     let read = read();
-    let claims = claims(&read);
+    let plan = plan(&read);
+    let picks = picks(&plan);
+    let claims = plan.claims(&picks).expect("picks of this plan");
     for claim in &claims {
-        verify(&read, claim).expect("the fixture's claims stand");
+        verify(&read, claim).expect("the claims stand");
     }
-    let decoded = decision_prefill(&claims);
-    assert_eq!(parse(&decoded).expect("generation JSON").claims, claims);
-    c.bench_function("parse draft", |b| b.iter(|| parse(black_box(&decoded))));
+    c.bench_function("text before the decision", |b| b.iter(|| plan.decision(black_box(&picks))));
     c.bench_function("verify all claims", |b| {
         b.iter(|| claims.iter().all(|claim| verify(black_box(&read), claim).is_ok()));
     });
@@ -39,7 +39,7 @@ fn answer(c: &mut Criterion) {
     let bytes = to_json();
     let check = |bytes: &[u8]| {
         let value = serde_json::from_slice(bytes).expect("it is JSON");
-        schema.validate(&value).expect("the fixture's thesis is valid");
+        schema.validate(&value).expect("the thesis is valid");
     };
     check(&bytes);
     c.bench_function("assemble to JSON", |b| b.iter(to_json));

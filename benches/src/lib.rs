@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use contract::{DraftClaim, Receipt, VerdictKind, Writing};
-use domain::{AsOfRead, Digest, EvidenceItem, EvidenceKind, LabelProbs, Section};
+use contract::{DraftClaim, Pick, Plan, Receipt, SectionPlan, VerdictKind, Writing};
+use domain::{AsOf, AsOfRead, Digest, EvidenceItem, LabelProbs};
 use lake::Snapshot;
 
 /// Returns the data directory: `R2R_DATA_DIR`, or `data` of the repository.
@@ -20,43 +20,59 @@ pub fn data_dir() -> PathBuf {
 /// Without a snapshot; `make bench` builds one.
 #[must_use]
 pub fn read() -> AsOfRead {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-    runtime.block_on(async {
-        let snapshot = Snapshot::open_current(&data_dir()).await;
-        let snapshot = snapshot.expect("a snapshot, which `r2r data build` makes");
-        let ticker = "AAPL".parse().expect("a ticker");
-        let as_of = "2022-09-30".parse().expect("a date");
+    on_snapshot(async |snapshot| {
+        let (ticker, as_of) = ("AAPL".parse().expect("a ticker"), date("2022-09-30"));
         snapshot.read(&ticker, as_of).await.expect("the snapshot has it")
     })
 }
 
-/// Returns two claims a section, one where there is a single item, as the
-/// grammar makes the model write them.
+/// Reads `n` distinct pairs of a name and a date, at most 100.
+///
+/// # Panics
+/// Without a snapshot; `make bench` builds one.
 #[must_use]
-pub fn claims(read: &AsOfRead) -> Vec<DraftClaim> {
-    let both = Section::ALL.into_iter().flat_map(|section| read.section(section).take(2));
-    both.map(claim).collect()
+pub fn reads(n: usize) -> Vec<AsOfRead> {
+    const DATES: [&str; 5] = ["2006-03-31", "2010-06-30", "2014-09-30", "2018-12-31", "2022-09-30"];
+    on_snapshot(async |snapshot| {
+        let mut reads = Vec::with_capacity(n);
+        for as_of in DATES.map(date) {
+            for info in snapshot.tickers().iter().take(n - reads.len()) {
+                let read = snapshot.read(&info.ticker, as_of).await;
+                reads.push(read.expect("the snapshot has it"));
+            }
+        }
+        reads
+    })
 }
 
-fn claim(item: &EvidenceItem) -> DraftClaim {
-    let text = match &item.kind {
-        EvidenceKind::Numeric(feature) if feature.coverage => {
-            let (title, count) = (&feature.title, feature.rendered());
-            format!("This section abstains: the count of {title} is {count}.")
-        }
-        EvidenceKind::Numeric(feature) => {
-            let (title, value) = (&feature.title, feature.rendered());
-            format!("The {title} is {value}, a level to watch.")
-        }
-        EvidenceKind::Text(snippet) => {
-            let words: Vec<&str> = snippet.text.split_whitespace().take(6).collect();
-            format!("Reported: {}.", words.join(" "))
-        }
+fn date(text: &str) -> AsOf {
+    text.parse().expect("a date")
+}
+
+fn on_snapshot<T>(work: impl AsyncFnOnce(Snapshot) -> T) -> T {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
+    runtime.block_on(async {
+        let snapshot = Snapshot::open_current(&data_dir()).await;
+        work(snapshot.expect("a snapshot, which `r2r data build` makes")).await
+    })
+}
+
+/// Returns the first evidence a plan lets each claim cite, read neutrally.
+#[must_use]
+pub fn picks(plan: &Plan) -> Vec<Vec<Pick>> {
+    let section = |section: &SectionPlan| {
+        let claims = section.claims.iter().enumerate();
+        let pick = |(k, range): (usize, &std::ops::Range<usize>)| {
+            let choice = (range.start + k).min(range.end - 1);
+            let reads = section.choices[choice].rule.is_some();
+            Pick { choice, text: if reads { ", a level to watch." } else { "" }.to_owned() }
+        };
+        claims.map(pick).collect()
     };
-    DraftClaim { section: item.section(), evidence: item.id, text }
+    plan.sections.iter().map(section).collect()
 }
 
-/// Returns what the engine hands to assembly for [`claims`].
+/// Returns what the engine hands to assembly for [`picks`].
 ///
 /// # Panics
 /// Never: the logits are finite.
@@ -67,7 +83,9 @@ pub fn writing(read: &AsOfRead) -> Writing {
         (claim, if absent { VerdictKind::Abstained } else { VerdictKind::Supported })
     };
     let probs = LabelProbs::softmax([0.1, 0.4, 1.3, 0.9, -0.2]).expect("finite logits");
-    Writing { claims: claims(read).into_iter().map(verdict).collect(), probs }
+    let plan = contract::plan(read);
+    let claims = plan.claims(&picks(&plan)).expect("picks of this plan");
+    Writing { claims: claims.into_iter().map(verdict).collect(), probs }
 }
 
 /// Returns a receipt of this build.

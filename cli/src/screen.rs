@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Color, Style};
-use contract::{EvidenceDetail, Thesis};
+use contract::{EvidenceDetail, Plan, Thesis};
 use domain::{AsOfRead, EvidenceKind, Label, Section};
 
 const BAR_WIDTH: f64 = 40.0;
@@ -104,4 +104,19 @@ pub(crate) fn catalogue(read: &AsOfRead) {
             provenance.known_at.format("%Y-%m-%dT%H:%MZ"),
         );
     }
+}
+
+/// Prints what the model may cite and write.
+pub(crate) fn plan(plan: &Plan) {
+    let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
+    for section in &plan.sections {
+        let claims = section.claims.len();
+        anstream::println!("{bold}{}{bold:#} {dim}claims: {claims}{dim:#}", section.open());
+        for choice in &section.choices {
+            let rule = choice.rule.as_deref().unwrap_or_default();
+            let (code, id) = (choice.code, choice.evidence.to_string());
+            anstream::println!("  {code} {id:<4} {} {dim}{rule}{dim:#}", choice.lead);
+        }
+    }
+    anstream::print!("\n{}", plan.rules);
 }

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use domain::{AsOf, AsOfRead, Ticker};
 use indicatif::ProgressBar;
 use inference::{
-    EngineConfig, WorkerCommand, Writer,
+    EngineConfig, Priority, WorkerCommand, Writer,
     model::{self, ModelManifest},
 };
 use lake::Snapshot;
@@ -47,7 +47,7 @@ enum Show {
     Prompt,
     /// The evidence with sources and times.
     Catalogue,
-    /// The grammar of the answer.
+    /// What may be cited and written, and the rules of the wording.
     Grammar,
 }
 
@@ -70,7 +70,7 @@ fn show(what: Show, read: &AsOfRead) {
             anstream::print!("{}---\n{}", prompt.system, prompt.user);
         }
         Show::Catalogue => screen::catalogue(read),
-        Show::Grammar => anstream::print!("{}", contract::grammar(read)),
+        Show::Grammar => screen::plan(&contract::plan(read)),
     }
 }
 
@@ -82,7 +82,7 @@ async fn write(args: &Args, data_dir: &Path, read: &AsOfRead) -> anyhow::Result<
     let config = EngineConfig::new(model, contract::system_prompt(), worker);
     let writer = Writer::start(config, Writer::DEFAULT_SAMPLING).await?;
     let timeout = Duration::from_secs(args.timeout_s);
-    let thesis = writer.write(read, args.seed, timeout).await;
+    let thesis = writer.write(read, args.seed, Priority::Interactive, timeout).await;
     progress.finish_and_clear();
     writer.engine().shutdown().await;
     let thesis = thesis.with_context(|| format!("no thesis for {}", args.ticker))?;

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -72,6 +73,7 @@ impl App {
         let (model_name, digest) = (model.name().to_owned(), model.digest());
         let mut engine = EngineConfig::new(model, contract::system_prompt(), worker);
         engine.max_in_flight = config.engine.queue_max;
+        engine.max_wait = Duration::from_millis(config.engine.wait_max_ms);
         let writer = Writer::start(engine, Writer::DEFAULT_SAMPLING).await?;
         let (cache, batch, deadline) = (&config.cache, &config.batch, config.http.deadline());
         let theses = Theses::new(snapshot, writer, digest, schema, cache, batch, deadline);

@@ -76,6 +76,9 @@ pub struct EngineConfig {
     pub model: String,
     /// Requests that may wait for the engine; one more is answered 503.
     pub queue_max: usize,
+    /// A single request that would wait longer than this for the engine is
+    /// answered 503 at once. Batches wait.
+    pub wait_max_ms: u64,
 }
 
 /// Cache bounds.
@@ -126,7 +129,7 @@ impl Default for DataConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { model: ModelManifest::DEFAULT.to_owned(), queue_max: 64 }
+        Self { model: ModelManifest::DEFAULT.to_owned(), queue_max: 64, wait_max_ms: 1_300 }
     }
 }
 
@@ -185,7 +188,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         let http = &self.http;
-        let positive: [(&'static str, u64); 11] = [
+        let positive: [(&'static str, u64); 12] = [
             ("http.connections_max", http.connections_max as u64),
             ("http.thesis_body_bytes_max", http.thesis_body_bytes_max as u64),
             ("http.batch_body_bytes_max", http.batch_body_bytes_max as u64),
@@ -196,6 +199,7 @@ impl Config {
             ("http.write_stall_ms", http.write_stall_ms),
             ("http.deadline_ms", http.deadline_ms),
             ("engine.queue_max", self.engine.queue_max as u64),
+            ("engine.wait_max_ms", self.engine.wait_max_ms),
             ("batch.in_engine_max", self.batch.in_engine_max as u64),
         ];
         if let Some(&(key, found)) = positive.iter().find(|(_, value)| *value == 0) {

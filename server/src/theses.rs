@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use contract::{Schema, Thesis};
 use domain::{AsOf, AsOfRead, Digest, Ticker};
-use inference::{InferenceError, WriteError, Writer};
+use inference::{InferenceError, Priority, WriteError, Writer};
 use lake::{LakeError, Snapshot};
 use moka::{future::Cache, notification::RemovalCause};
 use tokio::{
@@ -64,6 +64,15 @@ pub enum Patience {
     /// An element of a batch: it waits for one of the places batches have in the
     /// engine, then for room in it, and its deadline counts from there.
     Batch,
+}
+
+impl Patience {
+    const fn priority(self) -> Priority {
+        match self {
+            Self::Deadline => Priority::Interactive,
+            Self::Batch => Priority::Batch,
+        }
+    }
 }
 
 /// Writes theses, once each.
@@ -231,6 +240,12 @@ impl Theses {
         patience: Patience,
         ends_at: Option<Instant>,
     ) -> Result<Bytes, ApiError> {
+        let priority = patience.priority();
+        if patience == Patience::Deadline {
+            // What will be refused is not worth a read.
+            let admitted = self.writer.engine().admits(priority);
+            admitted.map_err(|error| self.write_error(error.into()))?;
+        }
         let read = self.read(ask).await?;
         let _place = match patience {
             Patience::Deadline => None,
@@ -239,7 +254,7 @@ impl Theses {
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
         loop {
             let left = ends_at.saturating_duration_since(Instant::now());
-            match self.writer.write(&read, ask.seed, left).await {
+            match self.writer.write(&read, ask.seed, priority, left).await {
                 Ok(thesis) => return self.seal(&thesis),
                 Err(WriteError::Inference(InferenceError::Overloaded { retry_after }))
                     if patience == Patience::Batch && left > PAUSE_MAX =>

@@ -4,7 +4,7 @@
 use domain::{AsOfRead, EvidenceItem, EvidenceKind, Label, LabelProbs, Section};
 
 use crate::{
-    draft::DraftClaim,
+    plan::DraftClaim,
     thesis::{
         Controls, DISCLAIMER, Decision, Evidence, EvidenceDetail, Explain, HORIZONS_DAYS, Receipt,
         Sections, Thesis, Verdict, VerdictKind, claim_id,

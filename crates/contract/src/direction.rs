@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{EvidenceItem, EvidenceKind};
+use domain::{EvidenceItem, EvidenceKind, Feature, Polarity};
 
 const UP: &str = "\
     above advance advanced advances attractive best better bull bullish climb climbed \
@@ -37,6 +37,13 @@ impl Direction {
     /// Both directions.
     pub const ALL: [Self; 2] = [Self::Up, Self::Down];
 
+    const fn opposite(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+
     /// Returns the words that assert the direction, in lower case.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
         let words = match self {
@@ -56,19 +63,40 @@ pub(crate) fn directions(text: &str) -> BTreeSet<Direction> {
     Direction::ALL.into_iter().filter(asserts).collect()
 }
 
-/// Returns the directions that `item` supports: the sign of a signed number,
-/// nothing for a level or a count, and for a text what it says itself.
+/// Returns what `item` says about the stock: the sign of a signed number as its
+/// polarity reads it, or the one direction a text speaks of.
+pub(crate) fn reading(item: &EvidenceItem) -> Option<Direction> {
+    match &item.kind {
+        EvidenceKind::Numeric(feature) => match feature.polarity {
+            Polarity::Good => sign(feature),
+            Polarity::Bad => sign(feature).map(Direction::opposite),
+            Polarity::Neutral => None,
+        },
+        EvidenceKind::Text(snippet) => {
+            let mut spoken = directions(&snippet.text).into_iter();
+            spoken.next().filter(|_| spoken.next().is_none())
+        }
+    }
+}
+
+/// Returns the directions that a claim on `item` may assert: the sign of a
+/// number and what that says about the stock, and of a text what it says itself.
 pub(crate) fn supported(item: &EvidenceItem) -> BTreeSet<Direction> {
     match &item.kind {
         EvidenceKind::Text(snippet) => directions(&snippet.text),
-        EvidenceKind::Numeric(feature) if feature.unit.is_signed() => {
-            // The sign of what is shown: a change that renders as 0.0% has none.
-            let rendered = feature.rendered();
-            let up = rendered.starts_with('+').then_some(Direction::Up);
-            let down = rendered.starts_with('-').then_some(Direction::Down);
-            up.into_iter().chain(down).collect()
-        }
-        EvidenceKind::Numeric(_) => BTreeSet::new(),
+        EvidenceKind::Numeric(feature) => sign(feature).into_iter().chain(reading(item)).collect(),
+    }
+}
+
+/// The sign of what is shown: a change that renders as 0.0% has none, and a
+/// level or a count never has.
+fn sign(feature: &Feature) -> Option<Direction> {
+    let rendered = feature.rendered();
+    let sign = rendered.chars().next().filter(|_| feature.unit.is_signed());
+    match sign {
+        Some('+') => Some(Direction::Up),
+        Some('-') => Some(Direction::Down),
+        _ => None,
     }
 }
 

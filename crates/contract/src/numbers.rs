@@ -60,20 +60,6 @@ pub(crate) fn numbers(text: &str) -> BTreeSet<String> {
     NUMBER.find_iter(text).map(|m| m.as_str().replace(',', "")).collect()
 }
 
-/// Splits `text` into words that can stand in a claim: printable ASCII without
-/// the characters JSON would escape, stripped of surrounding punctuation.
-pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split_whitespace()
-        .map(|word| {
-            let word = word.trim_start_matches(|c: char| "([{'\"*#".contains(c));
-            word.trim_end_matches(|c: char| ".,;:!?)]}'\"*".contains(c))
-        })
-        .filter(|word| !word.is_empty() && word.len() <= 24)
-        .filter(|word| {
-            word.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\<>|{}[]()/".contains(&b))
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,11 +69,5 @@ mod tests {
         let found = numbers("fell -4.44% to $68.93, from 500,000 (iPhone14) in 21-day");
         let expected = ["14", "21", "4.44", "500000", "68.93"];
         assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn words_keep_sign_and_unit_only() {
-        let words: Vec<&str> = words("10-day return: -4.1%. (2022) \"$5,000\" a\\7").collect();
-        assert_eq!(words, ["10-day", "return", "-4.1%", "2022", "$5,000"]);
     }
 }

@@ -5,10 +5,9 @@ use jsonschema::Validator;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{prompt::system_prompt, thesis::DISCLAIMER};
+use crate::{plan::PHRASES, prompt::system_prompt, thesis::DISCLAIMER};
 
 const SCHEMA: &str = include_str!("../../../schemas/thesis.schema.json");
-const CLAIMS: &str = include_str!("../../../grammars/claims.lark");
 
 /// `schemas/thesis.schema.json`, compiled once.
 #[derive(Debug)]
@@ -69,7 +68,7 @@ impl Schema {
 /// of the rules in code.
 #[must_use]
 pub fn contract_digest() -> Digest {
-    let texts = [system_prompt(), CLAIMS, SCHEMA];
+    let texts = [system_prompt(), PHRASES, SCHEMA];
     let rules = [env!("CARGO_PKG_VERSION"), Ticker::PATTERN, DISCLAIMER];
     // Length prefixes keep ("ab", "c") and ("a", "bc") apart.
     let framed: String =

@@ -210,11 +210,9 @@ pub struct Verdict {
 pub enum VerdictKind {
     /// Numbers and directions stand in the evidence.
     Supported,
-    /// The first attempt was refuted; this one, decoded again, is supported.
-    Redecoded,
     /// There is no evidence, and the claim says just that.
     Abstained,
-    /// Refuted twice; the claim's text was withheld.
+    /// Refuted; the claim's text was withheld.
     Withheld,
 }
 

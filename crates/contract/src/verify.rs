@@ -7,9 +7,8 @@ use thiserror::Error;
 
 use crate::{
     direction::{Direction, directions, supported},
-    draft::DraftClaim,
-    grammar::abstention,
     numbers::{NUMBER_WORDS, numbers},
+    plan::{DraftClaim, abstention},
 };
 
 /// Why a claim does not stand.

@@ -71,6 +71,19 @@ impl Unit {
     }
 }
 
+/// What a rise of a signed value means for the stock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Polarity {
+    /// A rise speaks for the stock: returns, growth, tone.
+    #[default]
+    Good,
+    /// A rise speaks against it: a rising VIX.
+    Bad,
+    /// Neither.
+    Neutral,
+}
+
 /// A named value computed from records known at the read's `as_of`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Feature {
@@ -82,6 +95,8 @@ pub struct Feature {
     pub section: Section,
     /// How to read `value`.
     pub unit: Unit,
+    /// What a rise means for the stock; of signed units only.
+    pub polarity: Polarity,
     /// Length of the window in days, where there is one.
     pub window_days: Option<u32>,
     /// The value, finite, in the unit's own scale.

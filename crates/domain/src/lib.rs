@@ -15,7 +15,9 @@ mod time;
 
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use digest::{Digest, DigestError};
-pub use evidence::{EvidenceId, EvidenceItem, EvidenceKind, Feature, Provenance, Snippet, Unit};
+pub use evidence::{
+    EvidenceId, EvidenceItem, EvidenceKind, Feature, Polarity, Provenance, Snippet, Unit,
+};
 pub use label::{Label, LabelProbs, LabelProbsError};
 pub use read::{AsOfRead, ReadError};
 pub use section::Section;

@@ -156,7 +156,7 @@ fn catalogue(frame: &[Feature], snippets: &[Snippet]) -> Result<Vec<EvidenceItem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Provenance, Unit};
+    use crate::{Polarity, Provenance, Unit};
 
     fn feature(name: &str, section: Section, coverage: bool, known_at: &str) -> Feature {
         let known_at = known_at.parse().unwrap();
@@ -165,6 +165,7 @@ mod tests {
             title: name.into(),
             section,
             unit: Unit::Count,
+            polarity: Polarity::default(),
             window_days: None,
             value: 1.0,
             coverage,

@@ -24,18 +24,24 @@ pub enum InferenceError {
     /// The engine is shutting down: 503.
     #[error("the inference engine is shutting down")]
     ShuttingDown,
-    /// Prompt and requested output do not fit into one sequence: 422.
+    /// Prompt and requested output do not fit into one context: 422.
     #[error(
-        "the prompt of {prompt_tokens} tokens and an output of {max_tokens} \
-         exceed the {limit} tokens of a sequence"
+        "the prompt of {prompt_tokens} tokens and an answer of {answer_tokens} \
+         exceed the {limit} tokens of a context"
     )]
     PromptTooLong {
         /// Tokens of the prompt, the shared prefix included.
         prompt_tokens: u32,
-        /// Requested bound on the output.
-        max_tokens: u32,
-        /// Tokens a sequence holds.
+        /// Bound on the tokens of the answer.
+        answer_tokens: u32,
+        /// Tokens a context holds.
         limit: u32,
+    },
+    /// A claim did not come to its end within its bound: a bug of the caller, 500.
+    #[error("a claim did not end within {max_tokens} tokens")]
+    Unfinished {
+        /// The bound.
+        max_tokens: u32,
     },
     /// A parameter is out of range: a bug of the caller, 500.
     #[error("{field} is {found}, expected {expected}")]

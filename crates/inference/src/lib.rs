@@ -1,8 +1,8 @@
-//! Text generation with llama.cpp, constrained by a grammar.
+//! Theses decoded with llama.cpp, constrained by a plan.
 //!
 //! The front holds an [`Engine`]: it supervises a worker process that owns the
-//! model in one thread and decodes all requests in one continuous batch. A
-//! fault of llama.cpp ends the worker, not the front.
+//! model. A lane of it decodes one thesis at a time, the claims as parallel
+//! branches of the prompt. A fault of llama.cpp ends the worker, not the front.
 //!
 //! A model reaches llama.cpp only as a [`model::PreparedModel`], whose bytes
 //! were checked in Rust.
@@ -17,8 +17,8 @@ pub mod worker;
 mod writer;
 
 pub use engine::{
-    ContextConfig, Engine, EngineConfig, EngineState, EngineStatus, FinishReason, Generation,
-    GenerationRequest, ModelInfo, Sampling, Timings, Usage,
+    ContextConfig, Engine, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest,
+    ModelInfo, Priority, Sampling, Timings, Usage,
 };
 pub use error::InferenceError;
 pub use metrics::describe as describe_metrics;

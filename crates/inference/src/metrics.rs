@@ -10,21 +10,26 @@ use crate::{engine::Generation, protocol::Progress};
 /// Describes the metrics to the installed recorder.
 pub fn describe() {
     describe_counter!("r2r_worker_restarts_total", "Worker processes replaced");
-    describe_counter!("r2r_sequences_cancelled_total", "Generations their caller gave up");
-    describe_counter!("r2r_sequences_retried_total", "Generations repeated on a new worker");
-    describe_counter!("r2r_sequences_refused_total", "Generations refused by a full queue");
-    describe_counter!("r2r_tokens_total", "Tokens by kind: prompt, forced, sampled");
+    describe_counter!("r2r_sequences_cancelled_total", "Theses their caller gave up");
+    describe_counter!("r2r_sequences_retried_total", "Theses begun again on a new worker");
+    describe_counter!("r2r_sequences_refused_total", "Theses refused by a full queue");
+    describe_counter!(
+        "r2r_tokens_total",
+        "Tokens by kind: prompt, cached, forced, sampled, decision"
+    );
     describe_counter!("r2r_batch_tokens_total", "Tokens passed to llama_decode");
     describe_counter!("r2r_batches_total", "Calls of llama_decode");
-    describe_gauge!("r2r_sequences_active", "Sequences being decoded");
-    describe_gauge!("r2r_sequences_queued", "Generations waiting for a sequence");
-    describe_gauge!("r2r_kv_tokens", "KV cells in use");
+    describe_gauge!("r2r_sequences_active", "Theses being decoded");
+    describe_gauge!("r2r_sequences_queued", "Theses waiting for a lane");
     describe_gauge!("r2r_worker_rss_bytes", "Resident memory of the worker");
     describe_counter!("r2r_claims_total", "Claims by verdict");
-    describe_histogram!("r2r_queue_seconds", "Wait for a sequence");
+    describe_histogram!("r2r_queue_seconds", "Wait for a lane");
     describe_histogram!("r2r_prefill_seconds", "Decoding of the prompt");
-    describe_histogram!("r2r_decode_seconds", "Generation after the prompt");
-    describe_histogram!("r2r_mask_seconds", "Token masks of one generation");
+    describe_histogram!("r2r_choose_seconds", "Choice of the evidence");
+    describe_histogram!("r2r_write_seconds", "Writing of the claims");
+    describe_histogram!("r2r_decide_seconds", "Reading of the answer, and the decision");
+    describe_histogram!("r2r_mask_seconds", "Token masks and sampling of one thesis");
+    describe_histogram!("r2r_verify_seconds", "Verification, assembly and invariants");
 }
 
 pub(crate) fn worker_restarted() {
@@ -46,7 +51,6 @@ pub(crate) fn sequence_refused() {
 pub(crate) fn claim_verified(verdict: VerdictKind) {
     let verdict = match verdict {
         VerdictKind::Supported => "supported",
-        VerdictKind::Redecoded => "redecoded",
         VerdictKind::Abstained => "abstained",
         VerdictKind::Withheld => "withheld",
     };
@@ -62,7 +66,6 @@ pub(crate) fn worker_memory(bytes: u64) {
 pub(crate) fn progress(before: Progress, now: Progress, waiting: u32) {
     gauge!("r2r_sequences_active").set(f64::from(now.active));
     gauge!("r2r_sequences_queued").set(f64::from(now.queued + waiting));
-    gauge!("r2r_kv_tokens").set(f64::from(now.kv_tokens));
     let tokens = now.batch_tokens.saturating_sub(before.batch_tokens);
     counter!("r2r_batch_tokens_total").increment(tokens);
     counter!("r2r_batches_total").increment(now.batches.saturating_sub(before.batches));
@@ -71,15 +74,25 @@ pub(crate) fn progress(before: Progress, now: Progress, waiting: u32) {
 pub(crate) fn finished(generation: &Generation) {
     let usage = &generation.usage;
     for (kind, n) in [
-        ("prompt", usage.prompt_tokens),
+        ("prompt", usage.prompt_tokens - usage.cached_tokens),
+        ("cached", usage.cached_tokens),
         ("forced", usage.forced_tokens),
         ("sampled", usage.sampled_tokens),
+        ("decision", usage.decision_tokens),
     ] {
         counter!("r2r_tokens_total", "kind" => kind).increment(u64::from(n));
     }
     let timings = &generation.timings;
-    histogram!("r2r_queue_seconds").record(f64::from(timings.queue_ms) / 1e3);
-    histogram!("r2r_prefill_seconds").record(f64::from(timings.prefill_ms) / 1e3);
-    histogram!("r2r_decode_seconds").record(f64::from(timings.decode_ms) / 1e3);
+    let seconds = |ms: f32| f64::from(ms) / 1e3;
+    histogram!("r2r_queue_seconds").record(seconds(timings.queue_ms));
+    histogram!("r2r_prefill_seconds").record(seconds(timings.prefill_ms));
+    histogram!("r2r_choose_seconds").record(seconds(timings.choose_ms));
+    histogram!("r2r_write_seconds").record(seconds(timings.write_ms));
+    histogram!("r2r_decide_seconds").record(seconds(timings.decide_ms));
     histogram!("r2r_mask_seconds").record(Duration::from_micros(timings.mask_us_total));
+}
+
+/// Records how long the checks of an answer took.
+pub(crate) fn verified(took: Duration) {
+    histogram!("r2r_verify_seconds").record(took);
 }

@@ -26,7 +26,7 @@ pub(crate) enum ToWorker {
     Quantize(QuantizeJob),
     /// Decode this.
     Generate(Box<Job>),
-    /// Forget this request and free its sequence.
+    /// Forget this request and free its lane.
     Cancel(u64),
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum FromWorker {
     StartFailed { detail: String },
     /// The conversion succeeded.
     Quantized,
-    /// Sign of life of the decoding thread.
+    /// Sign of life of the decoding threads.
     Progress(Progress),
     /// A request is done.
     Finished { id: u64, generation: Generation },
@@ -76,12 +76,12 @@ pub(crate) enum FromWorker {
 /// State of the worker after a step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// Sequences being decoded.
+    /// Requests being decoded.
     pub(crate) active: u32,
-    /// Requests waiting for a sequence.
+    /// Requests waiting for a lane.
     pub(crate) queued: u32,
-    /// KV cells in use, the shared prefix counted once for each sequence.
-    pub(crate) kv_tokens: u32,
+    /// Longest time a busy lane has been in its present step.
+    pub(crate) stalled_ms: u32,
     /// Tokens decoded since the start.
     pub(crate) batch_tokens: u64,
     /// Calls of `llama_decode` since the start.

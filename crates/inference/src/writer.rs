@@ -1,24 +1,23 @@
-//! One thesis: render, decode, verify, decode refuted claims again, assemble,
-//! check. The only way from a read to an answer, for the server and the command
-//! line alike.
+//! One thesis: plan, decode, verify, assemble, check. The only way from a read to
+//! an answer, for the server and the command line alike.
 
 use std::time::{Duration, Instant};
 
 use contract::{
-    Draft, DraftClaim, DraftError, Receipt, Refutation, Thesis, VerdictKind, Writing,
+    DraftClaim, PickError, Receipt, Thesis, VerdictKind, Writing,
     invariants::{self, Violation},
 };
 use domain::{AsOfRead, Digest, Label, LabelProbs, LabelProbsError};
 use thiserror::Error;
 
 use crate::{
-    engine::{Engine, EngineConfig, FinishReason, Generation, GenerationRequest, Sampling},
+    engine::{Engine, EngineConfig, GenerationRequest, Priority, Sampling},
     error::InferenceError,
     metrics,
 };
 
-/// Output bound of a whole thesis in tokens; the grammar ends well below it.
-const MAX_TOKENS: u32 = 900;
+/// Bound on the tokens of one claim; the phrases end well below it.
+const MAX_TOKENS: u32 = 32;
 
 /// Writes theses with one model.
 #[derive(Clone)]
@@ -36,12 +35,9 @@ pub enum WriteError {
     /// The engine did not decode it.
     #[error(transparent)]
     Inference(#[from] InferenceError),
-    /// What was decoded is not a draft: a defect, never served.
-    #[error("the decoded text is not a draft")]
-    Draft(#[from] DraftError),
-    /// The grammar did not come to its end within the token bound: a defect.
-    #[error("the decoded text ends before its grammar does")]
-    Unfinished,
+    /// What was decoded is not what was planned: a defect, never served.
+    #[error(transparent)]
+    Pick(#[from] PickError),
     /// The decision's logits are not a distribution: a defect of the model.
     #[error("the decision is not a distribution")]
     Decision(#[from] LabelProbsError),
@@ -105,12 +101,31 @@ impl Writer {
         &self,
         read: &AsOfRead,
         seed: u64,
+        priority: Priority,
         timeout: Duration,
     ) -> Result<Thesis, WriteError> {
-        let session = Session { writer: self, read, seed, ends_at: Instant::now() + timeout };
-        let writing = session.write().await?;
+        let plan = contract::plan(read);
+        let request = GenerationRequest {
+            plan: plan.clone(),
+            codes: Label::ALL.map(Label::code),
+            seed,
+            sampling: self.sampling,
+            max_tokens: MAX_TOKENS,
+            priority,
+            timeout,
+        };
+        let generation = self.engine.generate(request).await?;
+        let started = Instant::now();
+        let claims = plan.claims(&generation.picks)?;
+        let claims = claims.into_iter().map(|claim| {
+            let verdict = judge(read, &claim);
+            (claim, verdict)
+        });
+        let probs = LabelProbs::softmax(generation.code_logits)?;
+        let writing = Writing { claims: claims.collect(), probs };
         let thesis = contract::assemble(read, &writing, self.receipt(read, seed));
         invariants::check(&thesis, read)?;
+        metrics::verified(started.elapsed());
         for verdict in &thesis.verification {
             metrics::claim_verified(verdict.verdict);
         }
@@ -118,92 +133,20 @@ impl Writer {
     }
 }
 
+/// Verifies a claim. The plan lets nothing be written that is refuted; should
+/// it happen, the claim does not leave.
+fn judge(read: &AsOfRead, claim: &DraftClaim) -> VerdictKind {
+    match contract::verify(read, claim) {
+        Ok(item) if item.is_absence() => VerdictKind::Abstained,
+        Ok(_) => VerdictKind::Supported,
+        Err(refutation) => {
+            tracing::warn!(claim.text = %claim.text, %refutation, "claim withheld");
+            VerdictKind::Withheld
+        }
+    }
+}
+
 /// Widens a setting without the noise of its binary form: 0.1, not 0.100000001.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
-}
-
-/// The state of writing one thesis.
-struct Session<'a> {
-    writer: &'a Writer,
-    read: &'a AsOfRead,
-    seed: u64,
-    ends_at: Instant,
-}
-
-impl Session<'_> {
-    async fn write(&self) -> Result<Writing, WriteError> {
-        let grammar = contract::grammar(self.read);
-        let generation = self.generate(String::new(), grammar, true).await?;
-        let Draft { mut claims } = contract::parse(&generation.text)?;
-        let mut verdicts = Vec::with_capacity(claims.len());
-        for position in 0..claims.len() {
-            verdicts.push(self.judge(&mut claims, position).await?);
-        }
-        // A decision must rest on the claims that stand, not on refuted ones.
-        let changed =
-            verdicts.iter().any(|v| *v != VerdictKind::Supported && *v != VerdictKind::Abstained);
-        let decided = if changed {
-            let prefill = contract::decision_prefill(&claims);
-            self.generate(prefill, contract::decision_grammar(), true).await?
-        } else {
-            generation
-        };
-        let logits = decided.code_logits.ok_or(WriteError::Unfinished)?;
-        let probs = LabelProbs::softmax(logits)?;
-        Ok(Writing { claims: claims.into_iter().zip(verdicts).collect(), probs })
-    }
-
-    /// Verifies the claim at `position`. A refuted one is decoded again, once,
-    /// under a grammar without the directions it wrongly asserted.
-    async fn judge(
-        &self,
-        claims: &mut [DraftClaim],
-        position: usize,
-    ) -> Result<VerdictKind, WriteError> {
-        let claim = &claims[position];
-        let refutation = match contract::verify(self.read, claim) {
-            Ok(item) if item.is_absence() => return Ok(VerdictKind::Abstained),
-            Ok(_) => return Ok(VerdictKind::Supported),
-            Err(refutation) => refutation,
-        };
-        tracing::debug!(claim.text = %claim.text, %refutation, "claim refuted, decoding it again");
-        let Refutation::Direction(without) = refutation else {
-            // The grammar rules the other grounds out; a second try would not help.
-            return Ok(VerdictKind::Withheld);
-        };
-        let Some(item) = self.read.item(claim.evidence) else {
-            return Ok(VerdictKind::Withheld);
-        };
-        let grammar = contract::claim_grammar(item, &without);
-        let prefill = contract::claim_prefill(claims, position);
-        let again = self.generate(prefill, grammar, false).await?;
-        claims[position] = contract::parse_claim(claim.section, &again.text)?;
-        let stands = contract::verify(self.read, &claims[position]).is_ok();
-        Ok(if stands { VerdictKind::Redecoded } else { VerdictKind::Withheld })
-    }
-
-    async fn generate(
-        &self,
-        prefill: String,
-        grammar: String,
-        decides: bool,
-    ) -> Result<Generation, WriteError> {
-        let timeout = self.ends_at.saturating_duration_since(Instant::now());
-        let request = GenerationRequest {
-            user: contract::render(self.read).user,
-            prefill,
-            grammar,
-            codes: decides.then(|| Label::ALL.map(Label::code)),
-            seed: self.seed,
-            sampling: self.writer.sampling,
-            max_tokens: MAX_TOKENS,
-            timeout,
-        };
-        let generation = self.writer.engine.generate(request).await?;
-        match generation.finish {
-            FinishReason::Complete => Ok(generation),
-            FinishReason::Length => Err(WriteError::Unfinished),
-        }
-    }
 }

@@ -1,5 +1,5 @@
 -- name: insider_net_shares_90d
--- title: net shares bought by insiders in 90 days
+-- title: number of shares insiders bought net in 90 days
 -- section: insider
 -- unit: shares
 -- window_days: 90

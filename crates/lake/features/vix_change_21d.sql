@@ -2,6 +2,7 @@
 -- title: VIX 21-day change
 -- section: market
 -- unit: change
+-- polarity: bad
 -- window_days: 21
 -- ttl_days: 10
 -- kind: macro

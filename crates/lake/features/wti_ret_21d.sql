@@ -2,6 +2,7 @@
 -- title: WTI oil 21-day return
 -- section: market
 -- unit: change
+-- polarity: neutral
 -- window_days: 21
 -- ttl_days: 15
 -- kind: macro

@@ -97,7 +97,7 @@ pub enum LakeError {
         path: PathBuf,
     },
     /// A snapshot contradicts its manifest or the manifest its schema.
-    #[error("snapshot {}: {reason}; remove the directory and run `r2r data build`", path.display())]
+    #[error("snapshot {}: {reason}; run `r2r data build`, after removing the directory if its files are damaged", path.display())]
     BadSnapshot {
         /// The directory or file.
         path: PathBuf,

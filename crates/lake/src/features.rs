@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Digest, Section, Unit};
+use domain::{Digest, Polarity, Section, Unit};
 use serde::Deserialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 
@@ -25,6 +25,8 @@ pub struct FeatureInfo {
     pub section: Section,
     /// How to read the value.
     pub unit: Unit,
+    /// What a rise means for the stock; good where the header does not say.
+    pub polarity: Polarity,
     /// Length of the window in days or sessions.
     pub window_days: Option<u32>,
     /// Days after the event time during which the value may be used.
@@ -54,6 +56,11 @@ impl FeatureInfo {
             title: header.take("title")?,
             section: header.take_key("section")?,
             unit: header.take_key("unit")?,
+            polarity: if header.keys.contains_key("polarity") {
+                header.take_key("polarity")?
+            } else {
+                Polarity::default()
+            },
             window_days: header.take_days("window_days")?,
             ttl_days: header.take_days("ttl_days")?,
             kind: header.take_key("kind")?,
@@ -163,6 +170,7 @@ mod tests {
             ("market", "weather", "section: unknown variant"),
             ("-- kind", "-- colour: red\n-- kind", "unknown key \"colour\""),
             ("name: x", "name: y", "not that of the file"),
+            ("-- kind", "-- polarity: great\n-- kind", "polarity: unknown variant"),
             ("SELECT 1", "SELECT now()", "not on now("),
             ("-- kind", "-- ttl_days: soon\n-- kind", "ttl_days is not a number"),
         ] {

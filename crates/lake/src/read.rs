@@ -62,6 +62,7 @@ impl Snapshot {
             title: info.title.clone(),
             section: info.section,
             unit: info.unit,
+            polarity: info.polarity,
             window_days: info.window_days,
             value: row.value,
             coverage: info.coverage,

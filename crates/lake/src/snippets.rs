@@ -15,7 +15,7 @@ use crate::{Kind, tables::AsOfTables, universe::Name};
 /// Bound on the text of a snippet.
 const BYTES_MAX: usize = 200;
 /// Bound on the articles quoted in one read.
-const ARTICLES_MAX: usize = 4;
+const ARTICLES_MAX: usize = 3;
 /// Of these the best also lend the first sentences of their body.
 const BODIES_MAX: usize = 2;
 const WINDOW_DAYS: f64 = 30.0;
@@ -38,7 +38,7 @@ struct Article<'a> {
     words: BTreeSet<String>,
 }
 
-/// Returns the snippets of a read: up to four recent articles, those that name
+/// Returns the snippets of a read: up to three recent articles, those that name
 /// the company in the title first, then the newest, from distinct sites where
 /// possible, no story twice.
 pub(crate) fn news_snippets(tables: &AsOfTables, name: &Name) -> Vec<Snippet> {

@@ -32,7 +32,7 @@ fn thesis(read: &AsOfRead) -> Thesis {
     };
     let claims = vec![
         claim(Section::Market, 1, "The S&P 500 21-day return is -9.3%.", VerdictKind::Supported),
-        claim(Section::Market, 2, "The VIX level is 31.6.", VerdictKind::Redecoded),
+        claim(Section::Market, 2, "The VIX level is 31.6.", VerdictKind::Supported),
         claim(
             Section::Fundamentals,
             3,

@@ -1,51 +1,32 @@
-//! What the grammars let through, and that verification catches the rest.
+//! What the plan lets the model write, and that verification catches the rest.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
-use contract::{
-    Direction, DraftClaim, Refutation, claim_grammar, decision_grammar, grammar, parse,
-    parse_claim, verify,
-};
-use domain::{AsOfRead, EvidenceId, Section};
+use contract::{Choice, Direction, DraftClaim, Pick, Plan, Refutation, plan, verify};
+use domain::{EvidenceId, Section};
 use llguidance::{Matcher, ParserFactory, api::TopLevelGrammar};
 use proptest::prelude::*;
 use toktrie::{ApproximateTokEnv, TokEnv};
 
 use crate::sample;
 
-fn matcher(lark: &str) -> Matcher {
+fn matcher(plan: &Plan, rule: &str) -> Matcher {
+    let lark = format!("start: {rule}\n{}", plan.rules);
     let env: TokEnv = ApproximateTokEnv::single_byte_env();
     let mut factory = ParserFactory::new_simple(&env).unwrap();
     factory.quiet();
-    let parser = factory.create_parser(TopLevelGrammar::from_lark(lark.to_owned()));
-    let matcher = Matcher::new(parser);
-    assert_eq!(matcher.get_error(), None, "{lark}");
+    let matcher = Matcher::new(factory.create_parser(TopLevelGrammar::from_lark(lark)));
+    assert_eq!(matcher.get_error(), None, "{rule}");
     matcher
 }
 
-/// Returns how many bytes of `text` the grammar takes, and whether it ends there.
-fn takes(lark: &str, text: &str) -> (usize, bool) {
-    let mut matcher = matcher(lark);
-    for (i, byte) in text.bytes().enumerate() {
-        let mask = matcher.compute_mask_or_eos().unwrap();
-        if !mask.is_allowed(u32::from(byte)) {
-            return (i, false);
-        }
-        matcher.consume_token(u32::from(byte)).unwrap();
-    }
-    (text.len(), matcher.is_accepting().unwrap() || matcher.is_stopped())
-}
-
-/// Writes one text of the grammar, choosing among the allowed bytes by `choices`.
-fn walk(lark: &str, choices: &mut impl Iterator<Item = u8>) -> String {
-    let mut matcher = matcher(lark);
+/// Writes one text of a rule, choosing among the allowed bytes by `choices`.
+fn walk(plan: &Plan, rule: &str, choices: &mut impl Iterator<Item = u8>) -> String {
+    let mut matcher = matcher(plan, rule);
     let mut text = Vec::new();
     while !matcher.is_stopped() {
         let mask = matcher.compute_mask_or_eos().unwrap();
         let allowed: Vec<u8> = (0..=255u8).filter(|b| mask.is_allowed(u32::from(*b))).collect();
-        if allowed.is_empty() || (matcher.is_accepting().unwrap() && text.len() > 4000) {
-            break;
-        }
         let byte = allowed[usize::from(choices.next().unwrap()) % allowed.len()];
         matcher.consume_token(u32::from(byte)).unwrap();
         text.push(byte);
@@ -53,58 +34,66 @@ fn walk(lark: &str, choices: &mut impl Iterator<Item = u8>) -> String {
     String::from_utf8(text).unwrap()
 }
 
-fn claim_on(read: &AsOfRead, id: u16, text: &str) -> (usize, usize, bool) {
-    let json = format!("{{\"e\":[\"E{id}\"],\"c\":{}}}", serde_json::Value::from(text));
-    let lark = claim_grammar(read.item(EvidenceId(id)).unwrap(), &BTreeSet::new());
-    let (taken, ends) = takes(&lark, &json);
-    (taken, json.len(), ends)
+fn choice(plan: &Plan, id: u16) -> &Choice {
+    let mut choices = plan.sections.iter().flat_map(|section| &section.choices);
+    choices.find(|choice| choice.evidence == EvidenceId(id)).unwrap()
 }
 
 #[test]
-fn a_claim_states_its_own_evidence_only() {
-    let read = sample::read();
-    for (id, text, fits) in [
-        (1, "The S&P 500 21-day return is -9.3%, a sign of weakness.", true),
-        (1, "The S&P 500 21-day return is -9.3%.", true),
-        (1, "The S&P 500 21-day return is -9.3%, a sign of strength.", false),
-        (2, "The VIX level is 31.6, showing falling nerves.", false),
-        (1, "The S&P 500 21-day return is 9.3%.", false),
-        (1, "The S&P 500 21-day return is -9.4%.", false),
-        (1, "The VIX level is 31.6.", false),
-        (3, "This section abstains: the count of annual reports known in 500 days is 0.", true),
-        (3, "This section abstains: the count of annual reports known in 500 days is 1.", false),
-        (3, "Revenue grew.", false),
-        (5, "Reported: Apple AAPL Lowers iPhone 14 Production on Sluggish Demand.", true),
-        (5, "Reported: Apple Lowers iPhone Production on Demand.", true),
-        (5, "Reported: Apple Lowers iPhone 15 Production on Demand.", false),
-        (5, "Reported: Apple Lowers Production.", false),
-        (5, "Reported: Apple Lowers iPhone 14 Production on.", false),
-        (5, "Reported: Apple Lowers Lowers iPhone 14 Production.", false),
-        (6, "Reported: Taiwan Semiconductor fell 4.44% to $68.93.", true),
-        (6, "Reported: Taiwan Semiconductor fell 4.4% to $68.93.", false),
-        (6, "Reported: Taiwan Semiconductor fell to 4.44% $68.93.", false),
+fn a_claim_begins_with_what_it_cites_and_reads_it_by_its_sign() {
+    let plan = plan(&sample::read());
+    for (id, lead, rule) in [
+        (1, "The S&P 500 21-day return is -9.3%", Some("MARKET_DOWN")),
+        (2, "The VIX level is 31.6", Some("MARKET_FLAT")),
+        (3, "This section abstains: the count of annual reports known in 500 days is 0.", None),
+        (4, "The 7-day news tone is 0.00", Some("SENTIMENT_FLAT")),
+        (
+            5,
+            "Reported: \"Apple (AAPL) Lowers iPhone 14 Production on 'Sluggish' Demand\"",
+            Some("SENTIMENT_DOWN"),
+        ),
+        (7, "The 10-day return is +4.1%", Some("TECHNICALS_UP")),
+        (11, "The VIX 21-day change is +22.2%", Some("RISKS_DOWN")),
     ] {
-        let (taken, len, ends) = claim_on(&read, id, text);
-        assert_eq!(taken == len && ends, fits, "E{id} {text:?}: {taken} of {len} bytes");
+        let choice = choice(&plan, id);
+        assert_eq!((choice.lead.as_str(), choice.rule.as_deref()), (lead, rule), "E{id}");
     }
 }
 
 #[test]
-fn two_claims_of_a_section_cite_distinct_items_of_that_section() {
-    let read = sample::read();
-    let lark = grammar(&read);
-    let first =
-        "{\"market\":[{\"e\":[\"E1\"],\"c\":\"The S&P 500 21-day return is -9.3%.\"},{\"e\":[\"E";
-    assert_eq!(takes(&lark, first).0, first.len());
-    for (id, fits) in [("2\"", true), ("1\"", false), ("5\"", false)] {
-        let text = format!("{first}{id}");
-        assert_eq!(takes(&lark, &text).0 == text.len(), fits, "E{id}");
-    }
+fn a_section_with_texts_cites_a_text_and_a_number() {
+    let plan = plan(&sample::read());
+    let claims: Vec<_> = plan.sections.iter().map(|s| (s.section, &s.claims[..])).collect();
+    let two = [0..2, 0..2];
+    let one = [0..1];
+    let expected = [
+        (Section::Market, &two[..]),
+        (Section::Fundamentals, &one),
+        (Section::Sentiment, &[1..3, 0..1]),
+        (Section::Technicals, &two),
+        (Section::Insider, &one),
+        (Section::Risks, &two),
+    ];
+    assert_eq!(claims, expected);
 }
 
 #[test]
-fn the_decision_grammar_is_empty() {
-    assert_eq!(takes(&decision_grammar(), ""), (0, true));
+fn picks_that_do_not_fit_are_refused() {
+    let plan = plan(&sample::read());
+    let pick = |choice| Pick { choice, text: ".".to_owned() };
+    let good: Vec<Vec<Pick>> =
+        plan.sections.iter().map(|s| s.claims.iter().map(|c| pick(c.start)).collect()).collect();
+    assert_eq!(plan.claims(&good).unwrap().len(), 10);
+    for (what, section, picks) in [
+        ("too few", 0, vec![pick(0)]),
+        ("too many", 1, vec![pick(0), pick(0)]),
+        ("no such choice", 0, vec![pick(0), pick(7)]),
+    ] {
+        let mut bad = good.clone();
+        bad[section] = picks;
+        assert!(plan.claims(&bad).is_err(), "{what}");
+    }
+    assert!(plan.claims(&good[..5]).is_err());
 }
 
 #[test]
@@ -172,58 +161,59 @@ fn verification_refutes_what_the_evidence_does_not_say() {
     }
 }
 
+/// The phrases are a file: each rule a plan can name must be in it.
 #[test]
-fn a_refuted_direction_cannot_be_sampled_again() {
-    let read = sample::read();
-    let item = read.item(EvidenceId(6)).unwrap();
-    let text = "{\"e\":[\"E6\"],\"c\":\"Reported: Taiwan Semiconductor shares fell to $68.93.\"}";
-    let free = claim_grammar(item, &BTreeSet::new());
-    assert_eq!(takes(&free, text), (text.len(), true));
-    let bound = claim_grammar(item, &[Direction::Down].into());
-    assert!(takes(&bound, text).0 < text.len());
+fn every_section_has_phrases_for_every_reading() {
+    let plan = plan(&sample::read());
+    for section in Section::ALL {
+        for direction in ["UP", "DOWN", "FLAT"] {
+            let rule = format!("{}_{direction}", section.key().to_uppercase());
+            let mut choices = std::iter::repeat(0u8);
+            let text = walk(&plan, &rule, &mut choices);
+            assert!(text.starts_with(", ") && text.ends_with('.'), "{rule}: {text}");
+        }
+    }
 }
 
-/// A text whose words could not end a sentence must not make a grammar nothing fits.
 #[test]
-fn short_or_foreign_texts_still_have_a_grammar() {
-    for text in ["Look at this", "Of the", "苹果 下跌", "Up.", "A"] {
-        let read = sample::read();
-        let mut item = read.item(EvidenceId(5)).unwrap().clone();
-        let domain::EvidenceKind::Text(snippet) = &mut item.kind else { panic!("E5 is a text") };
-        snippet.text = text.to_owned();
-        let mut choices = std::iter::repeat(0u8);
-        let written = walk(&claim_grammar(&item, &BTreeSet::new()), &mut choices);
-        assert!(parse_claim(Section::Sentiment, &written).is_ok(), "{text}: {written}");
+fn any_text_can_be_reported() {
+    for text in ["Of the", "苹果 \"下跌\"\n 3%", "Up.", "A {b} [c] </s> \\", "Is it?"] {
+        let plan = plan(&sample::read_with(text));
+        let lead = &choice(&plan, 5).lead;
+        assert!(!lead.contains('\n') && lead.matches('"').count() == 2, "{lead}");
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever is sampled parses, and fails verification in no way but direction.
+    /// Whatever is chosen and written stands up to verification.
     #[test]
-    fn every_text_of_the_grammar_is_a_grounded_draft(seed in prop::array::uniform32(any::<u8>())) {
-        let read = Arc::new(sample::read());
-        let mut state = u64::from_le_bytes(seed[..8].try_into().unwrap()) | 1;
+    fn whatever_is_written_stands(seed in any::<u64>()) {
+        let read = sample::read();
+        let plan = plan(&read);
+        let mut state = seed | 1;
         let mut choices = std::iter::from_fn(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             Some((state >> 33) as u8)
         });
-        let text = walk(&grammar(&read), &mut choices);
-        let draft = parse(&text).unwrap();
-        prop_assert!(draft.claims.len() >= 6 && draft.claims.len() <= 12, "{text}");
-        let cited: BTreeSet<EvidenceId> = draft.claims.iter().map(|c| c.evidence).collect();
-        prop_assert_eq!(cited.len(), draft.claims.len(), "{}", text);
-        for claim in &draft.claims {
-            let Err(Refutation::Direction(without)) = verify(&read, claim) else {
-                prop_assert_eq!(verify(&read, claim).map(|_| ()), Ok(()), "{}", claim.text);
-                continue;
-            };
-            let item = read.item(claim.evidence).unwrap();
-            let again = walk(&claim_grammar(item, &without), &mut choices);
-            let again = parse_claim(claim.section, &again).unwrap();
-            let verdict = verify(&read, &again).map(|_| ());
-            prop_assert!(!matches!(&verdict, Err(Refutation::Direction(d)) if !d.is_disjoint(&without)), "{}", again.text);
+        let mut picks = Vec::new();
+        for section in &plan.sections {
+            let mut taken = BTreeSet::new();
+            let mut own = Vec::new();
+            for range in &section.claims {
+                let free: Vec<usize> = range.clone().filter(|i| !taken.contains(i)).collect();
+                let choice = free[usize::from(choices.next().unwrap()) % free.len()];
+                taken.insert(choice);
+                let rule = section.choices[choice].rule.as_deref();
+                let text = rule.map_or_else(String::new, |rule| walk(&plan, rule, &mut choices));
+                own.push(Pick { choice, text });
+            }
+            picks.push(own);
         }
+        for claim in plan.claims(&picks).unwrap() {
+            prop_assert_eq!(verify(&read, &claim).map(|_| ()), Ok(()), "{}", claim.text);
+        }
+        prop_assert!(plan.decision(&picks).ends_with("\ndecision:"));
     }
 }

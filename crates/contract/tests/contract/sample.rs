@@ -2,7 +2,7 @@
 //! a section without data.
 
 use chrono::{DateTime, Utc};
-use domain::{AsOfRead, Digest, Feature, Provenance, Section, Snippet, Unit};
+use domain::{AsOfRead, Digest, Feature, Polarity, Provenance, Section, Snippet, Unit};
 
 fn at(time: &str) -> DateTime<Utc> {
     time.parse().unwrap()
@@ -19,6 +19,7 @@ fn feature(name: &str, title: &str, section: Section, unit: Unit, value: f64) ->
         title: title.to_owned(),
         section,
         unit,
+        polarity: Polarity::Good,
         window_days: None,
         value,
         coverage: false,
@@ -45,6 +46,11 @@ fn snippet(text: &str, record_id: &str) -> Snippet {
 }
 
 pub(crate) fn read() -> AsOfRead {
+    read_with("Apple (AAPL) Lowers iPhone 14 Production on \"Sluggish\" Demand")
+}
+
+/// The read with another first text.
+pub(crate) fn read_with(text: &str) -> AsOfRead {
     let frame = vec![
         feature("index_ret_21d", "S&P 500 21-day return", Section::Market, Unit::Change, -0.0934),
         feature("vix_level", "VIX level", Section::Market, Unit::Level, 31.62),
@@ -54,9 +60,13 @@ pub(crate) fn read() -> AsOfRead {
         feature("rsi_14", "14-day RSI", Section::Technicals, Unit::Level, 38.2),
         coverage("Form 4 filings known in 90 days", Section::Insider),
         feature("vol_60d", "60-day realised volatility", Section::Risks, Unit::Share, 0.2744),
+        Feature {
+            polarity: Polarity::Bad,
+            ..feature("vix_change", "VIX 21-day change", Section::Risks, Unit::Change, 0.2225)
+        },
     ];
     let snippets = [
-        snippet("Apple (AAPL) Lowers iPhone 14 Production on \"Sluggish\" Demand", "n1"),
+        snippet(text, "n1"),
         snippet("Taiwan Semiconductor shares fell 4.44% to $68.93, a 2-year low.", "n2"),
     ];
     let (ticker, as_of) = ("AAPL".parse().unwrap(), "2022-09-30".parse().unwrap());

@@ -1,9 +1,6 @@
-//! Snapshots of what the model reads, and of the prefills for a second attempt.
+//! Snapshots of what the model reads, chooses from and decides on.
 
-use std::collections::BTreeSet;
-
-use contract::{DraftClaim, claim_grammar, claim_prefill, decision_prefill, grammar, render};
-use domain::{EvidenceId, Section};
+use contract::{Pick, plan, render};
 
 use crate::sample;
 
@@ -15,32 +12,18 @@ fn prompt() {
 }
 
 #[test]
-fn grammars() {
-    let read = sample::read();
-    insta::assert_snapshot!("grammar", grammar(&read));
-    let item = read.item(EvidenceId(5)).unwrap();
-    insta::assert_snapshot!("claim_grammar", claim_grammar(item, &BTreeSet::new()));
-}
-
-#[test]
-fn prefills_are_prefixes_of_the_generation() {
-    let claims: Vec<DraftClaim> = [
-        (Section::Market, 1, "First."),
-        (Section::Market, 2, "Second."),
-        (Section::Fundamentals, 3, "Third."),
-        (Section::Sentiment, 4, "Fourth."),
-        (Section::Technicals, 7, "Fifth."),
-        (Section::Insider, 9, "Sixth."),
-        (Section::Risks, 10, "Seventh."),
-    ]
-    .map(|(section, id, text)| DraftClaim { section, evidence: EvidenceId(id), text: text.into() })
-    .to_vec();
-    let whole = decision_prefill(&claims);
-    insta::assert_snapshot!("decision_prefill", whole);
-    for position in 0..claims.len() {
-        let prefill = claim_prefill(&claims, position);
-        assert!(whole.starts_with(&prefill), "{position}: {prefill}");
-        assert!(prefill.ends_with(['[', ',']), "{position}: {prefill}");
-    }
-    assert_eq!(contract::parse(&whole).unwrap().claims, claims);
+fn the_decision_rests_on_the_answer() {
+    let plan = plan(&sample::read());
+    let picks: Vec<Vec<Pick>> = plan
+        .sections
+        .iter()
+        .map(|section| {
+            let pick = |claim: &std::ops::Range<usize>| {
+                let written = section.choices[claim.start].rule.as_ref().map(|_| ", as read.");
+                Pick { choice: claim.start, text: written.unwrap_or_default().to_owned() }
+            };
+            section.claims.iter().map(pick).collect()
+        })
+        .collect();
+    insta::assert_snapshot!("decision", plan.decision(&picks));
 }

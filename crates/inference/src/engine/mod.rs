@@ -8,7 +8,7 @@ use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -16,12 +16,15 @@ use std::{
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 pub use types::{
-    ContextConfig, EngineConfig, EngineState, EngineStatus, FinishReason, Generation,
-    GenerationRequest, ModelInfo, Sampling, Timings, Usage,
+    ContextConfig, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest,
+    ModelInfo, Priority, Sampling, Timings, Usage,
 };
 
 use self::supervisor::{Command, Entry, Supervisor};
 use crate::{error::InferenceError, metrics};
+
+/// Time of a thesis in its lane, until the first is measured.
+const SERVICE_GUESS_US: u64 = 500_000;
 
 /// A running inference engine. Clones share one worker process, which ends
 /// with the last of them.
@@ -34,11 +37,22 @@ struct Shared {
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<EngineStatus>,
     places: Arc<Semaphore>,
-    capacity: usize,
+    lanes: u32,
+    max_wait: Duration,
+    /// Interactive requests in flight.
+    interactive: Arc<AtomicU32>,
     next_id: AtomicU64,
-    /// Mean time between two finished generations in microseconds, for the
-    /// estimate of `Retry-After`.
-    pace_us: Arc<AtomicU64>,
+    /// Mean time of a thesis in its lane, in microseconds.
+    service_us: Arc<AtomicU64>,
+}
+
+/// A request that counts as in flight until this is dropped.
+struct Turn(Arc<AtomicU32>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Cancels the generation when the caller drops its future.
@@ -64,11 +78,12 @@ impl Engine {
     /// cannot load the model.
     pub async fn start(config: EngineConfig) -> Result<Self, InferenceError> {
         config.check()?;
-        let capacity = config.max_in_flight;
+        let places = Arc::new(Semaphore::new(config.max_in_flight));
+        let (lanes, max_wait) = (config.context.lanes, config.max_wait);
         let (commands, inbox) = mpsc::unbounded_channel();
         let (started, ready) = oneshot::channel();
-        let pace_us = Arc::new(AtomicU64::new(1_000_000));
-        let (supervisor, status) = Supervisor::new(config, inbox, started, Arc::clone(&pace_us));
+        let service_us = Arc::new(AtomicU64::new(SERVICE_GUESS_US));
+        let (supervisor, status) = Supervisor::new(config, inbox, started, Arc::clone(&service_us));
         // A thread of its own: the kernel kills a worker when the thread that
         // started it ends, and the caller's runtime may be busy.
         thread::Builder::new()
@@ -80,39 +95,39 @@ impl Engine {
             shared: Arc::new(Shared {
                 commands,
                 status,
-                places: Arc::new(Semaphore::new(capacity)),
-                capacity,
+                places,
+                lanes,
+                max_wait,
+                interactive: Arc::default(),
                 next_id: AtomicU64::new(0),
-                pace_us,
+                service_us,
             }),
         })
     }
 
-    /// Generates text. Dropping the future cancels the generation and frees
-    /// its sequence within one step of the decoder.
+    /// Decodes a thesis. Dropping the future cancels the work and frees its lane
+    /// within one step of the decoder.
     ///
     /// # Errors
     /// See [`InferenceError`]; a full queue is refused at once.
     pub async fn generate(&self, request: GenerationRequest) -> Result<Generation, InferenceError> {
         request.check()?;
         let shared = &*self.shared;
-        if shared.commands.is_closed() || shared.places.is_closed() {
-            return Err(InferenceError::ShuttingDown);
-        }
-        if self.status().state == EngineState::Down {
-            return Err(InferenceError::WorkerLost);
-        }
+        self.admits(request.priority)?;
         let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
-            metrics::sequence_refused();
-            return Err(InferenceError::Overloaded { retry_after: self.retry_after() });
+            return Err(self.overloaded());
         };
+        let turn = (request.priority == Priority::Interactive).then(|| {
+            shared.interactive.fetch_add(1, Ordering::Relaxed);
+            Turn(Arc::clone(&shared.interactive))
+        });
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, outcome) = oneshot::channel();
         let entry = Entry {
             deadline: Instant::now() + request.timeout,
             request,
             answer,
-            place,
+            held: (place, turn),
             sent: false,
             attempts: 0,
         };
@@ -147,11 +162,42 @@ impl Engine {
         }
     }
 
-    /// Time until the requests in flight are likely to be done.
-    fn retry_after(&self) -> Duration {
-        let pace = Duration::from_micros(self.shared.pace_us.load(Ordering::Relaxed));
-        let waiting = u32::try_from(self.shared.capacity).unwrap_or(u32::MAX);
-        pace.saturating_mul(waiting).clamp(Duration::from_secs(1), Duration::from_secs(30))
+    /// Tells whether a request would be taken now, before any work is put into
+    /// it.
+    ///
+    /// # Errors
+    /// [`InferenceError::Overloaded`] when the queue is full or an interactive
+    /// request would wait too long, and whatever keeps the engine from serving.
+    pub fn admits(&self, priority: Priority) -> Result<(), InferenceError> {
+        let shared = &*self.shared;
+        if shared.commands.is_closed() || shared.places.is_closed() {
+            return Err(InferenceError::ShuttingDown);
+        }
+        if self.status().state == EngineState::Down {
+            return Err(InferenceError::WorkerLost);
+        }
+        let late = priority == Priority::Interactive && self.expected_wait() > shared.max_wait;
+        if late || shared.places.available_permits() == 0 {
+            return Err(self.overloaded());
+        }
+        Ok(())
+    }
+
+    /// Time the next interactive request is likely to wait for a lane. Batches
+    /// do not count: they are overtaken.
+    fn expected_wait(&self) -> Duration {
+        let shared = &*self.shared;
+        let service = Duration::from_micros(shared.service_us.load(Ordering::Relaxed));
+        let in_flight = shared.interactive.load(Ordering::Relaxed);
+        let waiting = (in_flight + 1).saturating_sub(shared.lanes);
+        service.saturating_mul(waiting) / shared.lanes
+    }
+
+    fn overloaded(&self) -> InferenceError {
+        metrics::sequence_refused();
+        let seconds = Duration::from_secs;
+        let retry_after = self.expected_wait().clamp(seconds(1), seconds(30));
+        InferenceError::Overloaded { retry_after }
     }
 }
 

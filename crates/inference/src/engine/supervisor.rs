@@ -17,7 +17,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest, link::Link, start_error,
+    EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest, Turn, link::Link,
+    start_error,
 };
 use crate::{
     error::InferenceError,
@@ -40,8 +41,8 @@ pub(super) struct Entry {
     pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Outcome>,
     /// Held until the request is answered; dropped with the entry.
-    #[allow(dead_code, reason = "held for its destructor")]
-    pub(super) place: OwnedSemaphorePermit,
+    #[allow(dead_code, reason = "held for its destructors")]
+    pub(super) held: (OwnedSemaphorePermit, Option<Turn>),
     /// Whether the current worker has it.
     pub(super) sent: bool,
     pub(super) attempts: u32,
@@ -77,8 +78,7 @@ pub(super) struct Supervisor {
     draining: Option<oneshot::Sender<()>>,
     recycling: bool,
     memory_checked: Instant,
-    pace_us: Arc<AtomicU64>,
-    finished_at: Option<Instant>,
+    service_us: Arc<AtomicU64>,
 }
 
 impl Supervisor {
@@ -86,14 +86,13 @@ impl Supervisor {
         config: EngineConfig,
         inbox: mpsc::UnboundedReceiver<Command>,
         started: oneshot::Sender<Result<(), InferenceError>>,
-        pace_us: Arc<AtomicU64>,
+        service_us: Arc<AtomicU64>,
     ) -> (Self, watch::Receiver<EngineStatus>) {
         let (status, receiver) = watch::channel(EngineStatus {
             state: EngineState::Starting,
             restarts: 0,
             active: 0,
             queued: 0,
-            kv_tokens: 0,
             worker_pid: None,
             model: None,
         });
@@ -106,8 +105,7 @@ impl Supervisor {
             draining: None,
             recycling: false,
             memory_checked: Instant::now(),
-            pace_us,
-            finished_at: None,
+            service_us,
         };
         (supervisor, receiver)
     }
@@ -229,7 +227,7 @@ impl Supervisor {
             FromWorker::Progress(progress) => self.on_progress(link, progress),
             FromWorker::Finished { id, generation } => {
                 metrics::finished(&generation);
-                self.note_pace();
+                self.note_service(generation.timings.service());
                 self.answer(id, Ok(generation));
             }
             FromWorker::Failed { id, error } => self.answer(id, Err(error)),
@@ -246,7 +244,6 @@ impl Supervisor {
         self.status.send_modify(|status| {
             status.active = progress.active;
             status.queued = progress.queued + waiting;
-            status.kv_tokens = progress.kv_tokens;
         });
     }
 
@@ -281,7 +278,10 @@ impl Supervisor {
             }
             return None;
         }
-        if self.has_sent() && link.last_heard.elapsed() > self.config.watchdog {
+        // One lane may hang while others give signs of life.
+        let stalled = Duration::from_millis(link.progress.stalled_ms.into());
+        let silent = link.last_heard.elapsed().max(stalled);
+        if self.has_sent() && silent > self.config.watchdog {
             warn!(worker.pid = link.pid(), "worker fell silent");
             return Some(Ended::Lost { was_ready: true });
         }
@@ -348,7 +348,6 @@ impl Supervisor {
             status.state = EngineState::Starting;
             status.worker_pid = None;
             status.active = 0;
-            status.kv_tokens = 0;
         });
         let sent: Vec<u64> =
             self.entries.iter().filter_map(|(id, entry)| entry.sent.then_some(*id)).collect();
@@ -399,14 +398,10 @@ impl Supervisor {
         }
     }
 
-    fn note_pace(&mut self) {
-        let now = Instant::now();
-        if let Some(before) = self.finished_at.replace(now) {
-            let interval = now.duration_since(before).min(Duration::from_secs(10));
-            let interval = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX);
-            let mean = self.pace_us.load(Ordering::Relaxed);
-            self.pace_us.store((4 * mean + interval) / 5, Ordering::Relaxed);
-        }
+    fn note_service(&self, service: Duration) {
+        let service = u64::try_from(service.as_micros()).unwrap_or(u64::MAX / 8);
+        let mean = self.service_us.load(Ordering::Relaxed);
+        self.service_us.store((4 * mean + service) / 5, Ordering::Relaxed);
     }
 }
 

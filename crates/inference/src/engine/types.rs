@@ -2,6 +2,7 @@
 
 use std::{num::NonZero, thread, time::Duration};
 
+use contract::{Pick, Plan};
 use serde::{Deserialize, Serialize};
 
 use crate::{error::InferenceError, model::PreparedModel, process::WorkerCommand};
@@ -13,7 +14,7 @@ pub struct EngineConfig {
     pub model: PreparedModel,
     /// System prompt all requests share; its KV state is computed once.
     pub system_prompt: String,
-    /// Sizes of the model's context.
+    /// Sizes of the model's contexts.
     pub context: ContextConfig,
     /// Regular expressions of the texts that grammars leave free, such as
     /// `[a-z ]{1,30}` and `[a-z ]+` for a bounded text of small letters. Where
@@ -23,6 +24,9 @@ pub struct EngineConfig {
     pub mask_slices: Vec<String>,
     /// Requests waiting or active at the same time; more are refused.
     pub max_in_flight: usize,
+    /// An interactive request that would wait longer than this for a lane is
+    /// refused instead.
+    pub max_wait: Duration,
     /// Silence of a worker with active requests after which it is killed.
     pub watchdog: Duration,
     /// Bound on the time a worker takes to load the model.
@@ -48,6 +52,7 @@ impl EngineConfig {
             context: ContextConfig::default(),
             mask_slices: Vec::new(),
             max_in_flight: 64,
+            max_wait: Duration::from_millis(1_300),
             watchdog: Duration::from_secs(10),
             start_timeout: Duration::from_secs(60),
             max_memory_growth_bytes: 1 << 30,
@@ -57,11 +62,11 @@ impl EngineConfig {
 
     pub(crate) fn check(&self) -> Result<(), InferenceError> {
         let c = &self.context;
-        check("threads", c.threads, 1..=available_threads())?;
-        check("max_sequences", c.max_sequences, 1..=64)?;
-        check("prefill_chunk", c.prefill_chunk, 32..=2_048)?;
+        check("lanes", c.lanes, 1..=available_threads())?;
+        check("threads", c.threads, 1..=available_threads() / c.lanes)?;
+        check("chunk", c.chunk, 16..=2_048)?;
         let longest = self.model.context_length();
-        check("sequence_tokens", c.sequence_tokens, 256..=longest)?;
+        check("tokens", c.tokens, 512..=longest)?;
         let in_flight = u32::try_from(self.max_in_flight).unwrap_or(u32::MAX);
         check("max_in_flight", in_flight, 1..=100_000)
     }
@@ -82,32 +87,25 @@ fn check(
     })
 }
 
-/// Sizes of the model's context.
+/// Sizes of the model's contexts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextConfig {
-    /// Threads of llama.cpp. More than the CPUs this process may use can hang
-    /// a decode, so more are refused.
+    /// Theses decoded at the same time, each in a context of its own. More lanes
+    /// give more theses a minute, more threads a shorter wait for one.
+    pub lanes: u32,
+    /// Threads of llama.cpp in each lane. More than the CPUs this process may
+    /// use can hang a decode, so more are refused.
     pub threads: u32,
-    /// Requests decoded at the same time.
-    pub max_sequences: u32,
-    /// Tokens one sequence holds: shared prefix, prompt and output.
-    pub sequence_tokens: u32,
-    /// Tokens of a prompt decoded between two steps of the other sequences.
-    pub prefill_chunk: u32,
-    /// One KV buffer for all sequences instead of one stream for each. Streams
-    /// give a request the same bytes alone and among others.
-    pub kv_unified: bool,
+    /// Tokens one context holds: shared prefix, prompt and answer.
+    pub tokens: u32,
+    /// Most tokens of one call of `llama_decode`. A request is cancelled between
+    /// two calls.
+    pub chunk: u32,
 }
 
 impl Default for ContextConfig {
     fn default() -> Self {
-        Self {
-            threads: available_threads(),
-            max_sequences: 8,
-            sequence_tokens: 2_304,
-            prefill_chunk: 128,
-            kv_unified: false,
-        }
+        Self { lanes: available_threads(), threads: 1, tokens: 3_072, chunk: 64 }
     }
 }
 
@@ -117,29 +115,36 @@ fn available_threads() -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// One generation.
+/// One thesis to decode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GenerationRequest {
-    /// Text of the user's turn. Never read as control tokens.
-    pub user: String,
-    /// Text of the assistant's turn that already stands, may be empty.
-    pub prefill: String,
-    /// Lark grammar, in the dialect of llguidance, of what may follow.
-    pub grammar: String,
-    /// Characters whose logits are read after the grammar is complete; each
-    /// must be one token.
-    pub codes: Option<[char; 5]>,
+    /// The prompt, and where the model may choose and write. Its texts are never
+    /// read as control tokens.
+    pub plan: Plan,
+    /// Characters whose logits are the decision; each must be one token.
+    pub codes: [char; 5],
     /// Seed of the sampler.
     pub seed: u64,
-    /// How tokens are chosen among those the grammar allows.
+    /// How tokens are chosen among those the plan allows.
     pub sampling: Sampling,
-    /// Bound on the tokens of the output, forced ones included.
+    /// Bound on the tokens of one claim, forced ones included.
     pub max_tokens: u32,
+    /// Who waits for it.
+    pub priority: Priority,
     /// Time from now after which the result is of no use.
     pub timeout: Duration,
 }
 
-/// How tokens are chosen among those the grammar allows.
+/// Who waits for a thesis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Priority {
+    /// A person: served first, and refused at once rather than late.
+    Interactive,
+    /// A batch: served when nobody else waits, or has waited for long.
+    Batch,
+}
+
+/// How tokens are chosen among those the plan allows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// Divisor of the logits; 0 takes the most probable token.
@@ -155,7 +160,7 @@ impl Sampling {
 }
 
 impl GenerationRequest {
-    /// Longest user text, prefill or grammar in bytes.
+    /// Longest prompt or grammar in bytes.
     pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
     pub(crate) fn check(&self) -> Result<(), InferenceError> {
@@ -173,9 +178,7 @@ impl GenerationRequest {
         if !(0.0..=1.0).contains(&min_p) {
             return refuse("min_p", "0..=1", min_p.to_string());
         }
-        for (field, text) in
-            [("user", &self.user), ("prefill", &self.prefill), ("grammar", &self.grammar)]
-        {
+        for (field, text) in [("user", &self.plan.user), ("rules", &self.plan.rules)] {
             if text.len() > Self::MAX_TEXT_BYTES {
                 let expected = format!("at most {} bytes", Self::MAX_TEXT_BYTES);
                 return refuse(field, &expected, text.len().to_string());
@@ -185,30 +188,27 @@ impl GenerationRequest {
     }
 }
 
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FinishReason {
-    /// The text is a complete sentence of the grammar.
-    Complete,
-    /// `max_tokens` was reached first; the text is a prefix.
-    Length,
-}
-
-/// A finished generation.
+/// What was decoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
-    /// What was generated after the prefill.
-    pub text: String,
-    /// Why it ended.
-    pub finish: FinishReason,
-    /// Logits of the requested codes; only when the grammar is complete.
-    pub code_logits: Option<[f32; 5]>,
+    /// The choices and texts of each section of the plan.
+    pub picks: Vec<Vec<Pick>>,
+    /// Logits of the requested codes after the whole answer.
+    pub code_logits: [f32; 5],
     /// Token counts.
     pub usage: Usage,
     /// Where the time went.
     pub timings: Timings,
-    /// Calls of `llama_decode` this request took part in.
+    /// Calls of `llama_decode`.
     pub steps: u32,
+}
+
+impl Timings {
+    /// Time in a lane.
+    pub(crate) fn service(&self) -> Duration {
+        let ms = self.prefill_ms + self.choose_ms + self.write_ms + self.decide_ms;
+        Duration::try_from_secs_f32(ms / 1e3).unwrap_or_default()
+    }
 }
 
 /// Token counts of a generation.
@@ -216,24 +216,32 @@ pub struct Generation {
 pub struct Usage {
     /// Tokens of the prompt, the shared prefix left out.
     pub prompt_tokens: u32,
+    /// Tokens of the prompt whose state was there from the request before.
+    pub cached_tokens: u32,
     /// Tokens of the shared prefix, decoded once for all requests.
     pub prefix_tokens: u32,
-    /// Output tokens the grammar left no choice about.
+    /// Tokens of claims the grammar left no choice about.
     pub forced_tokens: u32,
-    /// Output tokens chosen by the model.
+    /// Tokens of claims chosen by the model.
     pub sampled_tokens: u32,
+    /// Tokens of the answer as read before the decision.
+    pub decision_tokens: u32,
 }
 
 /// Where the time of a generation went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timings {
-    /// Until a sequence was free, in milliseconds.
+    /// Until a lane was free, in milliseconds.
     pub queue_ms: f32,
-    /// From then until the logits of the prompt, in milliseconds.
+    /// Decoding the prompt, in milliseconds.
     pub prefill_ms: f32,
-    /// From then until the end, in milliseconds.
-    pub decode_ms: f32,
-    /// Computing token masks, in microseconds; part of `decode_ms`.
+    /// Choosing the evidence, in milliseconds.
+    pub choose_ms: f32,
+    /// Writing the claims, in milliseconds.
+    pub write_ms: f32,
+    /// Reading the answer and the decision, in milliseconds.
+    pub decide_ms: f32,
+    /// Token masks and sampling, in microseconds; part of `write_ms`.
     pub mask_us_total: u64,
 }
 
@@ -250,8 +258,8 @@ pub struct ModelInfo {
     pub n_vocab: u32,
     /// Tokens of the shared prefix.
     pub prefix_tokens: u32,
-    /// Tokens a sequence holds.
-    pub sequence_tokens: u32,
+    /// Tokens a context holds.
+    pub context_tokens: u32,
     /// Instruction sets llama.cpp was built for. Builds that differ here can
     /// differ in their output.
     pub build: String,
@@ -275,12 +283,10 @@ pub struct EngineStatus {
     pub state: EngineState,
     /// Times a worker was replaced.
     pub restarts: u64,
-    /// Sequences being decoded.
+    /// Requests being decoded.
     pub active: u32,
-    /// Requests waiting for a sequence or for a worker.
+    /// Requests waiting for a lane or for a worker.
     pub queued: u32,
-    /// KV cells in use.
-    pub kv_tokens: u32,
     /// Process id of the worker.
     pub worker_pid: Option<u32>,
     /// Last model a worker reported.

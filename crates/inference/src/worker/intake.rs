@@ -2,65 +2,64 @@
 
 use std::{
     os::unix::net::UnixStream,
-    sync::mpsc::Sender,
+    sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
 };
 
+use contract::{Choice, SectionPlan};
+use llama_cpp_2::token::LlamaToken;
 use nix::sys::signal::{self, Signal};
 use tracing::error;
 
-use super::{Outbox, grammar::Grammars, prompt::Prompts, sampler::Sampler, sequence::Prepared};
+use super::{
+    Outbox,
+    board::Board,
+    grammar::Grammars,
+    prompt::Prompts,
+    thesis::{Prepared, PreparedChoice, PreparedSection},
+};
 use crate::{
     error::InferenceError,
     protocol::{FromWorker, Job, ToWorker, read_frame},
 };
 
-/// What the decoding thread is told.
-pub(super) enum Event {
-    Admit(Box<Prepared>),
-    Cancel(u64),
-    Closed,
-}
-
 /// Everything the thread needs.
 pub(super) struct Intake {
-    pub(super) prompts: Prompts,
+    pub(super) prompts: Arc<Prompts>,
     pub(super) grammars: Grammars,
     pub(super) prefix_tokens: u32,
-    pub(super) sequence_tokens: u32,
-    pub(super) events: Sender<Event>,
+    pub(super) context_tokens: u32,
+    pub(super) board: Arc<Board>,
     pub(super) outbox: Outbox,
 }
 
 /// How long a decode may go on after the front is gone.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Tokens of a claim besides those the model writes: the opening of its section
+/// and the code.
+const OPENING_TOKENS_MAX: u32 = 8;
+
 impl Intake {
     pub(super) fn run(mut self, mut socket: UnixStream) {
         loop {
-            let event = match read_frame(&mut socket) {
+            match read_frame(&mut socket) {
                 Ok(Some(ToWorker::Generate(job))) => match self.prepare(*job) {
-                    Ok(prepared) => Event::Admit(Box::new(prepared)),
-                    Err((id, error)) => {
-                        self.outbox.send(&FromWorker::Failed { id, error });
-                        continue;
-                    }
+                    Ok(prepared) => self.board.admit(prepared),
+                    Err((id, error)) => self.outbox.send(&FromWorker::Failed { id, error }),
                 },
-                Ok(Some(ToWorker::Cancel(id))) => Event::Cancel(id),
-                Ok(Some(_)) => continue,
+                Ok(Some(ToWorker::Cancel(id))) => self.board.cancel(id),
+                Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(error) => {
                     error!(error = &error as &dyn std::error::Error, "unreadable message");
                     break;
                 }
-            };
-            if self.events.send(event).is_err() {
-                return;
             }
         }
-        // The decoding thread ends the process; a hung decode must not keep it.
-        let _ = self.events.send(Event::Closed);
+        // The lanes end the process; a hung decode must not keep it.
+        self.board.close();
         thread::sleep(GRACE);
         let _ = signal::raise(Signal::SIGKILL);
     }
@@ -68,43 +67,74 @@ impl Intake {
     fn prepare(&mut self, job: Job) -> Result<Prepared, (u64, InferenceError)> {
         let received = Instant::now();
         let Job { id, request } = job;
-        let prompt = self.prompts.turns(&request.user, &request.prefill);
         let refuse = |error| (id, error);
-        let prompt_tokens = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
-        let prompt_tokens = prompt_tokens.saturating_add(self.prefix_tokens);
-        if prompt_tokens.saturating_add(request.max_tokens) > self.sequence_tokens {
-            return Err(refuse(InferenceError::PromptTooLong {
-                prompt_tokens,
-                max_tokens: request.max_tokens,
-                limit: self.sequence_tokens,
-            }));
+        let prompt = self.prompts.turns(&request.plan.user);
+        self.check_room(&request.plan.sections, prompt.len(), request.max_tokens)
+            .map_err(refuse)?;
+        let mut codes = [LlamaToken(0); 5];
+        for (token, code) in codes.iter_mut().zip(request.codes) {
+            *token = self.code(code).map_err(refuse)?;
         }
-        let codes = request.codes.map(|codes| self.codes(codes)).transpose().map_err(refuse)?;
-        let matcher = self.grammars.matcher(&request.grammar).map_err(refuse)?;
+        let rules = &request.plan.rules;
+        let sections = request.plan.sections.iter().map(|plan| {
+            let choices = plan.choices.iter().map(|choice| self.choice(choice, rules));
+            Ok(PreparedSection {
+                choices: choices.collect::<Result<_, _>>()?,
+                open: self.prompts.text(&plan.open()),
+                claims: plan.claims.clone(),
+                is_silent: plan.is_silent(),
+            })
+        });
+        let sections = sections.collect::<Result<_, _>>().map_err(refuse)?;
         Ok(Prepared {
             id,
             prompt,
-            matcher,
+            sections,
             codes,
-            sampler: Sampler::new(request.seed, request.sampling),
+            plan: request.plan,
+            seed: request.seed,
+            sampling: request.sampling,
             max_tokens: request.max_tokens,
+            priority: request.priority,
             received,
             deadline: received + request.timeout,
+            cancelled: Arc::new(AtomicBool::new(false)),
         })
     }
 
-    fn codes(
+    /// A claim takes its tokens twice: in its branch and before the decision.
+    fn check_room(
         &self,
-        codes: [char; 5],
-    ) -> Result<[llama_cpp_2::token::LlamaToken; 5], InferenceError> {
-        let mut tokens = [llama_cpp_2::token::LlamaToken(0); 5];
-        for (token, code) in tokens.iter_mut().zip(codes) {
-            *token = self.prompts.code(code).ok_or_else(|| InferenceError::Parameter {
-                field: "codes".to_owned(),
-                expected: "characters of one token".to_owned(),
-                found: format!("{code:?}"),
-            })?;
+        sections: &[SectionPlan],
+        prompt: usize,
+        max_tokens: u32,
+    ) -> Result<(), InferenceError> {
+        let claims: usize = sections.iter().map(|section| section.claims.len()).sum();
+        let claims = u32::try_from(claims).unwrap_or(u32::MAX);
+        let answer_tokens =
+            max_tokens.saturating_add(OPENING_TOKENS_MAX).saturating_mul(claims).saturating_mul(2);
+        let prompt_tokens = u32::try_from(prompt).unwrap_or(u32::MAX);
+        let prompt_tokens = prompt_tokens.saturating_add(self.prefix_tokens);
+        let limit = self.context_tokens;
+        if prompt_tokens.saturating_add(answer_tokens) > limit {
+            return Err(InferenceError::PromptTooLong { prompt_tokens, answer_tokens, limit });
         }
-        Ok(tokens)
+        Ok(())
+    }
+
+    fn choice(&mut self, choice: &Choice, rules: &str) -> Result<PreparedChoice, InferenceError> {
+        let matcher = match &choice.rule {
+            None => None,
+            Some(rule) => Some(self.grammars.matcher(&format!("start: {rule}\n{rules}"))?),
+        };
+        Ok(PreparedChoice { code: self.code(choice.code)?, matcher })
+    }
+
+    fn code(&self, code: char) -> Result<LlamaToken, InferenceError> {
+        self.prompts.code(code).ok_or_else(|| InferenceError::Parameter {
+            field: "codes".to_owned(),
+            expected: "characters of one token".to_owned(),
+            found: format!("{code:?}"),
+        })
     }
 }

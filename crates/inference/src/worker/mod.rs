@@ -1,42 +1,46 @@
 //! The worker process: it owns the model, and nothing else in the product does.
 //!
-//! The main thread owns model and context and runs the [`scheduler`]; one more
-//! thread reads messages, tokenizes prompts and compiles grammars. The process
-//! ends when the front's end of the socket closes, whatever closed it.
+//! It shares the weights among lanes: threads that own a context each and decode
+//! one thesis at a time. One more thread reads messages, tokenizes prompts and
+//! compiles grammars. The process ends when the front's end of the socket
+//! closes, whatever closed it.
 
+mod board;
+mod branch;
 mod grammar;
 mod intake;
+mod lane;
 mod prompt;
 mod quantize;
 mod sampler;
-mod scheduler;
-mod sequence;
+mod thesis;
 
 use std::{
     ffi::CStr,
     io,
     os::{fd::AsFd, unix::net::UnixStream},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
 use llama_cpp_2::{
     LogOptions,
-    context::params::LlamaContextParams,
     llama_backend::LlamaBackend,
     model::{LlamaModel, params::LlamaModelParams},
 };
 use nix::sys::{prctl, signal::Signal};
 use tracing::{error, info};
 
-use self::{grammar::Grammars, intake::Intake, prompt::Prompts, scheduler::Scheduler};
+use self::{
+    board::Board, grammar::Grammars, intake::Intake, lane::Lane, prompt::Prompts, thesis::Session,
+};
 use crate::{
-    engine::{ContextConfig, ModelInfo},
+    engine::{ModelInfo, Timings, Usage},
     protocol::{FromWorker, Start, ToWorker, read_frame, write_frame},
 };
 
-/// The sending half of the socket, shared by the two threads of the worker.
+/// The sending half of the socket, shared by the threads of the worker.
 #[derive(Clone)]
 struct Outbox(Arc<Mutex<UnixStream>>);
 
@@ -94,28 +98,35 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let model = LlamaModel::load_from_file(&backend, &start.model, &LlamaModelParams::default())
         .map_err(|error| error.to_string())?;
     let model = Arc::new(model);
-    let prompts = Prompts::new(Arc::clone(&model), start.chat_template)?;
-    // Indexing the vocabulary takes as long as the context and the prefix.
+    let prompts = Arc::new(Prompts::new(Arc::clone(&model), start.chat_template)?);
+    let prefix = prompts.system(&start.system_prompt);
+    let mut lanes = (0..start.context.lanes)
+        .map(|_| Lane::open(&backend, &model, &start.context))
+        .collect::<Result<Vec<_>, _>>()?;
+    // Indexing the vocabulary takes as long as the prefix.
     let grammars = {
         let (model, slices) = (Arc::clone(&model), start.mask_slices.clone());
         thread::spawn(move || Grammars::new(&model, slices))
     };
-    let context = model
-        .new_context(&backend, context_params(&start.context))
-        .map_err(|error| error.to_string())?;
-    let prefix = prompts.system(&start.system_prompt);
-    let mut scheduler = Scheduler::new(&model, context, start.context, outbox.clone());
-    scheduler.load_prefix(&prefix)?;
+    thread::scope(|scope| {
+        let prefix = &prefix[..];
+        let loads: Vec<_> =
+            lanes.iter_mut().map(|lane| scope.spawn(move || lane.load_prefix(prefix))).collect();
+        loads.into_iter().try_for_each(|load| match load.join() {
+            Ok(loaded) => loaded.map_err(|error| format!("the system prompt: {error}")),
+            Err(_) => Err("the system prompt cannot be decoded".to_owned()),
+        })
+    })?;
     let grammars = grammars.join().map_err(|_| "the vocabulary cannot be indexed".to_owned())??;
 
     let prefix_tokens = u32::try_from(prefix.len()).map_err(|error| error.to_string())?;
-    let (sender, events) = mpsc::channel();
+    let board = Arc::new(Board::new(lanes.len(), outbox.clone()));
     let intake = Intake {
-        prompts,
+        prompts: Arc::clone(&prompts),
         grammars,
         prefix_tokens,
-        sequence_tokens: start.context.sequence_tokens,
-        events: sender,
+        context_tokens: start.context.tokens,
+        board: Arc::clone(&board),
         outbox: outbox.clone(),
     };
     thread::Builder::new()
@@ -125,27 +136,62 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let info = describe(&model, start, prefix_tokens);
     info!(model.name = info.name, model.prefix_tokens = prefix_tokens, "worker ready");
     outbox.send(&FromWorker::Ready(info));
-    scheduler.run(&events);
+    thread::scope(|scope| {
+        for (index, lane) in lanes.into_iter().enumerate() {
+            let work = Work { model: &model, prompts: &prompts, board: &board, outbox, index };
+            scope.spawn(move || work.run(lane));
+        }
+    });
     Ok(())
 }
 
-fn context_params(config: &ContextConfig) -> LlamaContextParams {
-    let threads = i32::try_from(config.threads).unwrap_or(1);
-    let cells = config.max_sequences.saturating_mul(config.sequence_tokens);
-    // One batch never exceeds a chunk, nor one token for each sequence.
-    let batch = config.prefill_chunk.max(config.max_sequences);
-    LlamaContextParams::default()
-        .with_n_ctx(std::num::NonZero::new(cells))
-        .with_n_batch(batch)
-        .with_n_ubatch(batch)
-        .with_n_seq_max(config.max_sequences)
-        .with_n_threads(threads)
-        .with_n_threads_batch(threads)
-        .with_kv_unified(config.kv_unified)
-        // On a CPU the tiled kernel needs 64 rows; below that it is slower
-        // than none, and it makes the output depend on the batch.
-        .with_flash_attention_policy(llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED)
-        .with_no_perf(true)
+/// What a lane's thread needs.
+struct Work<'a, 'model> {
+    model: &'model LlamaModel,
+    prompts: &'a Prompts,
+    board: &'a Board,
+    outbox: &'a Outbox,
+    index: usize,
+}
+
+impl<'model> Work<'_, 'model> {
+    /// Decodes requests until the worker ends.
+    fn run(self, mut lane: Lane<'model>) {
+        let _guard = AbortOnPanic;
+        while let Some(request) = self.board.take(self.index, lane.held()) {
+            let id = request.id;
+            let session = Session {
+                lane: &mut lane,
+                model: self.model,
+                prompts: self.prompts,
+                board: self.board,
+                lane_index: self.index,
+                request: &request,
+                usage: Usage::default(),
+                timings: Timings::default(),
+                steps: 0,
+            };
+            let outcome = session.run();
+            // A lane that cannot be reset would mix two requests.
+            let outcome = lane.reset().and(outcome);
+            self.outbox.send(&match outcome {
+                Ok(generation) => FromWorker::Finished { id, generation },
+                Err(error) => FromWorker::Failed { id, error },
+            });
+        }
+    }
+}
+
+/// A lane that is gone must not leave its requests waiting: the front starts
+/// another worker instead.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
 }
 
 fn describe(model: &LlamaModel, start: &Start, prefix_tokens: u32) -> ModelInfo {
@@ -163,7 +209,7 @@ fn describe(model: &LlamaModel, start: &Start, prefix_tokens: u32) -> ModelInfo 
         n_params: model.n_params(),
         n_vocab: model.n_vocab().unsigned_abs(),
         prefix_tokens,
-        sequence_tokens: start.context.sequence_tokens,
+        context_tokens: start.context.tokens,
         build: build.to_string_lossy().trim().to_owned(),
     }
 }

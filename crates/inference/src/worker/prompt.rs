@@ -41,14 +41,14 @@ impl Prompts {
         tokens
     }
 
-    /// The user's turn and the assistant's as far as it stands.
-    pub(super) fn turns(&self, user: &str, prefill: &str) -> Vec<LlamaToken> {
+    /// The user's turn and the opening of the assistant's.
+    pub(super) fn turns(&self, user: &str) -> Vec<LlamaToken> {
         let mut tokens = vec![self.turn_start];
         tokens.extend(self.text(&format!("user\n{user}")));
         tokens.push(self.turn_end);
         tokens.extend(self.text("\n"));
         tokens.push(self.turn_start);
-        tokens.extend(self.text(&format!("assistant\n{prefill}")));
+        tokens.extend(self.text("assistant\n"));
         tokens
     }
 
@@ -60,7 +60,8 @@ impl Prompts {
         }
     }
 
-    fn text(&self, text: &str) -> Vec<LlamaToken> {
+    /// The tokens of a text, none of them a control token.
+    pub(super) fn text(&self, text: &str) -> Vec<LlamaToken> {
         self.model.vocab().tokenize(text.as_bytes(), false, false)
     }
 }

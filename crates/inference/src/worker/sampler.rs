@@ -8,8 +8,8 @@ use toktrie::SimpleVob;
 
 use crate::engine::Sampling;
 
-/// Chooses tokens. Its random numbers depend on the seed of the request alone,
-/// never on what else is decoded.
+/// Chooses tokens. Its random numbers depend on the seed of the request and the
+/// number of the stream alone, never on what else is decoded.
 pub(super) struct Sampler {
     rng: ChaCha8Rng,
     sampling: Sampling,
@@ -17,8 +17,10 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    pub(super) fn new(seed: u64, sampling: Sampling) -> Self {
-        Self { rng: ChaCha8Rng::seed_from_u64(seed), sampling, candidates: Vec::new() }
+    pub(super) fn new(seed: u64, stream: u64, sampling: Sampling) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(stream);
+        Self { rng, sampling, candidates: Vec::new() }
     }
 
     /// Returns a token of the mask, or `None` when the mask is empty. The
@@ -94,14 +96,14 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_best_allowed() {
-        let mut sampler = Sampler::new(1, Sampling::GREEDY);
+        let mut sampler = Sampler::new(1, 0, Sampling::GREEDY);
         assert_eq!(sampler.choose(&LOGITS, &mask(&[1, 2, 3, 4])), Some(2));
         assert_eq!(sampler.choose(&LOGITS, &mask(&[])), None);
     }
 
     #[test]
     fn frequencies_follow_the_softmax() {
-        let mut sampler = Sampler::new(7, sampling(1.0, 0.0));
+        let mut sampler = Sampler::new(7, 0, sampling(1.0, 0.0));
         let allowed = mask(&[1, 2]);
         let n = 20_000;
         let ones = (0..n).filter(|_| sampler.choose(&LOGITS, &allowed) == Some(1)).count();
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn min_p_leaves_improbable_tokens_out() {
-        let mut sampler = Sampler::new(3, sampling(5.0, 0.2));
+        let mut sampler = Sampler::new(3, 0, sampling(5.0, 0.2));
         for _ in 0..500 {
             let token = sampler.choose(&LOGITS, &mask(&[1, 2, 4, 5, 6]));
             assert!(matches!(token, Some(1 | 2)), "{token:?}");
@@ -120,13 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides() {
-        let draw = |seed| {
-            let mut sampler = Sampler::new(seed, sampling(2.0, 0.0));
+    fn seed_and_stream_decide() {
+        let draw = |(seed, stream)| {
+            let mut sampler = Sampler::new(seed, stream, sampling(2.0, 0.0));
             let allowed = mask(&[0, 1, 2, 3, 4, 5, 6, 7]);
             (0..32).map(|_| sampler.choose(&LOGITS, &allowed)).collect::<Vec<_>>()
         };
-        assert_eq!(draw(5), draw(5));
-        assert_ne!(draw(5), draw(6));
+        assert_eq!(draw((5, 0)), draw((5, 0)));
+        assert_ne!(draw((5, 0)), draw((6, 0)));
+        assert_ne!(draw((5, 0)), draw((5, 1)));
     }
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use inference::{Engine, EngineState, InferenceError};
+use inference::{ContextConfig, Engine, EngineState, GenerationRequest, InferenceError, Priority};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use nix::{
     sys::signal::{Signal, kill},
@@ -14,6 +14,11 @@ use super::{engine, engine_with, long_request, request};
 fn signal(engine: &Engine, signal: Signal) {
     let pid = engine.status().worker_pid.unwrap();
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+/// Theses decoded at the same time by default.
+fn lanes() -> u32 {
+    ContextConfig::default().lanes
 }
 
 async fn wait_for_active(engine: &Engine, active: u32) {
@@ -40,7 +45,7 @@ async fn a_killed_worker_is_replaced_and_its_requests_answered() {
     for fault in [Signal::SIGKILL, Signal::SIGABRT] {
         let runs = join_all((0..12).map(|i| engine.generate(request(i))));
         let killer = async {
-            wait_for_active(&engine, 8).await;
+            wait_for_active(&engine, lanes()).await;
             let before = engine.status().worker_pid;
             signal(&engine, fault);
             let killed = Instant::now();
@@ -133,6 +138,29 @@ async fn a_full_queue_refuses_at_once() {
     assert!(after < started.elapsed());
     assert!(results.iter().all(Result::is_ok));
     engine.generate(request(9)).await.unwrap();
+}
+
+/// What a person would wait too long for is refused at once; a batch waits.
+#[tokio::test]
+async fn a_long_wait_is_refused_to_people_only() {
+    let engine = engine_with(|config| {
+        config.context.lanes = 1;
+        config.max_wait = Duration::from_millis(900);
+    })
+    .await;
+    let person = |i| GenerationRequest { priority: Priority::Interactive, ..request(i) };
+    // The first guess is 500 ms a thesis: one in the lane and one that waits.
+    let (batch, people) = tokio::join!(
+        join_all((0..4).map(|i| engine.generate(request(i)))),
+        join_all((4..8).map(|i| engine.generate(person(i)))),
+    );
+    assert!(batch.iter().all(Result::is_ok));
+    let refused = people.iter().filter(|result| {
+        matches!(result, Err(InferenceError::Overloaded { retry_after }) if !retry_after.is_zero())
+    });
+    assert_eq!(refused.count(), 2, "{people:?}");
+    assert_eq!(people.iter().filter(|result| result.is_ok()).count(), 2, "{people:?}");
+    engine.generate(person(9)).await.unwrap();
 }
 
 #[tokio::test]

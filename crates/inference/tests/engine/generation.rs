@@ -1,30 +1,38 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use inference::{EngineState, FinishReason, GenerationRequest, InferenceError};
+use domain::Section;
+use inference::{EngineState, GenerationRequest, InferenceError};
 
-use super::{CLAIM, SYSTEM, engine, engine_with, long_request, request, sampled};
+use super::{SYSTEM, engine, engine_with, long_request, only, request, sampled, with_section};
 
 #[tokio::test]
-async fn the_output_is_a_sentence_of_the_grammar() {
+async fn the_answer_is_one_of_the_plan() {
     let engine = engine().await;
     for seed in 0..4 {
-        let generation = engine.generate(sampled(1, seed)).await.unwrap();
-        println!("{}", generation.text);
-        assert_eq!(generation.finish, FinishReason::Complete);
-        let rest = generation.text.strip_prefix(r#"{"e":"E"#).unwrap();
-        let (digit, rest) = rest.split_at(1);
-        assert!(('1'..='8').contains(&digit.chars().next().unwrap()));
-        let text = rest.strip_prefix(r#"","c":""#).unwrap();
-        let text = text.strip_suffix(r#".","d":""#).unwrap();
-        assert!((21..=91).contains(&text.len()), "{text:?}");
-        assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || " ,%-".contains(c)));
-        let logits = generation.code_logits.unwrap();
-        assert!(logits.iter().all(|logit| logit.is_finite()));
+        let request = sampled(1, seed);
+        let generation = engine.generate(request.clone()).await.unwrap();
+        println!("{}", request.plan.decision(&generation.picks));
+        assert_eq!(generation.picks.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1, 2]);
+        for (plan, picks) in request.plan.sections.iter().zip(&generation.picks) {
+            let distinct: BTreeSet<usize> = picks.iter().map(|pick| pick.choice).collect();
+            assert_eq!(distinct.len(), picks.len(), "{picks:?}");
+            for pick in picks {
+                if plan.is_silent() {
+                    assert_eq!(pick.text, "");
+                    continue;
+                }
+                let text = pick.text.strip_prefix(", ").unwrap().strip_suffix('.').unwrap();
+                assert!((11..=41).contains(&text.len()), "{text:?}");
+                assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || " ,%-".contains(c)));
+            }
+        }
+        assert!(generation.code_logits.iter().all(|logit| logit.is_finite()));
         let usage = generation.usage;
-        assert!(usage.forced_tokens >= 5, "{usage:?}");
-        assert!(usage.prompt_tokens > 150 && usage.prefix_tokens > 50, "{usage:?}");
-        // Forced runs share a step with the token before them.
-        assert!(generation.steps < usage.forced_tokens + usage.sampled_tokens + 4);
+        assert!(usage.sampled_tokens >= 5 && usage.decision_tokens > 30, "{usage:?}");
+        assert!(usage.prompt_tokens > 100 && usage.prefix_tokens > 50, "{usage:?}");
+        // The five claims are written side by side.
+        let written = usage.forced_tokens + usage.sampled_tokens;
+        assert!(generation.steps < written / 2 + 12, "{} for {written}", generation.steps);
     }
     let status = engine.status();
     assert_eq!(status.state, EngineState::Ready);
@@ -36,58 +44,58 @@ async fn the_output_is_a_sentence_of_the_grammar() {
 }
 
 #[tokio::test]
-async fn a_bound_on_tokens_cuts_the_text() {
-    let engine = engine().await;
-    let cut = GenerationRequest { max_tokens: 12, ..request(2) };
-    let generation = engine.generate(cut).await.unwrap();
-    assert_eq!(generation.finish, FinishReason::Length);
-    assert_eq!(generation.code_logits, None);
-    let usage = generation.usage;
-    assert!(usage.forced_tokens + usage.sampled_tokens <= 12, "{usage:?}");
+async fn a_claim_beyond_its_bound_is_an_error_and_harms_no_other() {
+    let engine = engine_with(|config| config.context.lanes = 1).await;
+    let expected = engine.generate(request(3)).await.unwrap();
+    for max_tokens in 1..=3 {
+        let cut = GenerationRequest { max_tokens, ..request(2) };
+        let error = engine.generate(cut).await.unwrap_err();
+        assert_eq!(error, InferenceError::Unfinished { max_tokens });
+        let after = engine.generate(request(3)).await.unwrap();
+        assert_eq!(
+            (after.picks, after.code_logits),
+            (expected.picks.clone(), expected.code_logits)
+        );
+    }
 }
 
 #[tokio::test]
-async fn the_prefill_counts_as_written() {
+async fn any_rule_can_be_written() {
     let engine = engine().await;
-    let after = |prefill: &str, grammar: &str| GenerationRequest {
-        prefill: prefill.to_owned(),
-        grammar: grammar.to_owned(),
-        ..request(3)
+    let text = async |rule: &str| {
+        let request = with_section(3, only(Section::Market, Some(rule)));
+        let mut generation = engine.generate(request).await.unwrap();
+        generation.picks.remove(0).remove(0).text
     };
-    // Nothing to write: only the decision is read, from different contexts.
-    let bull = engine.generate(after("Revenue exploded. Label: ", "start: \"\"")).await.unwrap();
-    let bear = engine.generate(after("Total collapse. Label: ", "start: \"\"")).await.unwrap();
-    assert_eq!(bull.text, "");
-    assert_ne!(bull.code_logits.unwrap(), bear.code_logits.unwrap());
     // An optional tail may be written or not.
-    let tail = engine.generate(after("", "start: \"ab\" (\"c\")?")).await.unwrap();
-    assert!(["ab", "abc"].contains(&tail.text.as_str()), "{}", tail.text);
-    assert!(tail.code_logits.is_some());
+    let tail = text("TAIL").await;
+    assert!(["ab", "abc"].contains(&tail.as_str()), "{tail}");
     // Characters of several tokens are whole.
-    let emoji = engine.generate(after("", "start: /[😀-😏]{3}/")).await.unwrap();
-    assert_eq!(emoji.text.chars().count(), 3, "{}", emoji.text);
+    let emoji = text("EMOJI").await;
+    assert_eq!(emoji.chars().count(), 3, "{emoji}");
+    // Without anything to write only the decision is read, from its context.
+    let silent = |user: &str| {
+        let mut request = with_section(3, only(Section::Insider, None));
+        user.clone_into(&mut request.plan.user);
+        request
+    };
+    let bull = engine.generate(silent("Revenue exploded.")).await.unwrap();
+    let bear = engine.generate(silent("Total collapse.")).await.unwrap();
+    assert_ne!(bull.code_logits, bear.code_logits);
 }
 
 #[tokio::test]
 async fn content_never_becomes_a_control_token() {
     let engine = engine().await;
-    let tokens = |user: &'static str, prefill: &'static str| {
-        let engine = engine.clone();
-        async move {
-            let request = GenerationRequest {
-                user: user.to_owned(),
-                prefill: prefill.to_owned(),
-                ..request(1)
-            };
-            engine.generate(request).await.unwrap().usage.prompt_tokens
-        }
+    let tokens = async |user: &str| {
+        let mut request = with_section(1, only(Section::Insider, None));
+        user.clone_into(&mut request.plan.user);
+        engine.generate(request).await.unwrap().usage.prompt_tokens
     };
-    let plain = tokens("a", "").await;
+    let plain = tokens("a").await;
     for marker in ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<repo_name>", "<file_sep>"] {
         // As a control token a marker would be one token instead of "a".
-        let marked = tokens(marker, "").await;
-        assert!(marked >= plain + 2, "{marker}: {plain} and {marked} tokens");
-        let marked = tokens("a", marker).await;
+        let marked = tokens(marker).await;
         assert!(marked >= plain + 2, "{marker}: {plain} and {marked} tokens");
     }
     // The same holds for the system prompt.
@@ -100,34 +108,36 @@ async fn content_never_becomes_a_control_token() {
 #[tokio::test]
 async fn refuses_what_cannot_be_served() {
     let engine = engine().await;
-    let long = GenerationRequest { user: "revenue up ".repeat(1_500), ..request(1) };
-    let error = engine.generate(long).await.unwrap_err();
-    let InferenceError::PromptTooLong { prompt_tokens, max_tokens, limit } = error else {
-        panic!("{error:?}");
-    };
-    assert!(prompt_tokens > 2_304 && max_tokens == 128 && limit == 2_304);
-
-    let grammar = |text: &str| GenerationRequest { grammar: text.to_owned(), ..request(1) };
-    for bad in ["", "start: missing", "start: /[/", "nothing"] {
-        let error = engine.generate(grammar(bad)).await.unwrap_err();
-        assert!(matches!(error, InferenceError::Grammar { .. }), "{bad:?}: {error:?}");
-        assert!(!error.to_string().contains('\n'), "{error}");
-    }
     let parameter = |change: fn(&mut GenerationRequest)| {
         let mut request = request(1);
         change(&mut request);
         request
     };
+    let long = parameter(|r| r.plan.user = "revenue up ".repeat(1_500));
+    let error = engine.generate(long).await.unwrap_err();
+    let InferenceError::PromptTooLong { prompt_tokens, answer_tokens, limit } = error else {
+        panic!("{error:?}");
+    };
+    assert!(prompt_tokens > 3_000 && answer_tokens == 6 * 56 * 2 && limit == 3_072);
+
+    for rules in ["", "SHORT: missing", "SHORT: /[/", "nothing"] {
+        let mut bad = request(1);
+        rules.clone_into(&mut bad.plan.rules);
+        let error = engine.generate(bad).await.unwrap_err();
+        assert!(matches!(error, InferenceError::Grammar { .. }), "{rules:?}: {error:?}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
     for bad in [
         parameter(|r| r.sampling.temperature = f32::NAN),
         parameter(|r| r.sampling.min_p = 1.5),
         parameter(|r| r.max_tokens = 0),
-        parameter(|r| r.codes = Some(['A', 'B', 'C', 'D', '😀'])),
+        parameter(|r| r.codes = ['A', 'B', 'C', 'D', '😀']),
+        parameter(|r| r.plan.sections[0].choices[0].code = '😀'),
     ] {
         let error = engine.generate(bad).await.unwrap_err();
         assert!(matches!(error, InferenceError::Parameter { .. }), "{error:?}");
     }
-    assert!(engine.generate(grammar(CLAIM)).await.is_ok());
+    assert!(engine.generate(request(1)).await.is_ok());
 }
 
 #[tokio::test]

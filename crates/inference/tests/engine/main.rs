@@ -9,8 +9,10 @@ mod models;
 
 use std::{env, path::PathBuf, time::Duration};
 
+use contract::{Choice, Plan, SectionPlan};
+use domain::{EvidenceId, Section};
 use inference::{
-    ContextConfig, Engine, EngineConfig, GenerationRequest, Sampling, WorkerCommand,
+    Engine, EngineConfig, GenerationRequest, Priority, Sampling, WorkerCommand,
     model::{ModelManifest, PreparedModel, prepare},
 };
 
@@ -57,11 +59,7 @@ const SYSTEM: &str = "You are an equity analyst. Write short factual claims abou
     sell, B = sell, C = hold, D = buy, E = strong buy.";
 
 fn config() -> EngineConfig {
-    let mut config = EngineConfig::new(model(), SYSTEM, worker_command());
-    // Tests share the machine: two threads that wait for each other at every
-    // barrier are many times slower than one when a compiler runs beside them.
-    config.context.threads = 1;
-    config
+    EngineConfig::new(model(), SYSTEM, worker_command())
 }
 
 async fn engine() -> Engine {
@@ -74,28 +72,49 @@ async fn engine_with(change: impl FnOnce(&mut EngineConfig)) -> Engine {
     Engine::start(config).await.unwrap()
 }
 
-/// The claim grammar in small: an enumeration, a bounded text, a closing run.
-const CLAIM: &str = r#"start: "{\"e\":\"" EVIDENCE "\",\"c\":\"" TEXT ".\",\"d\":\""
-EVIDENCE: /E[1-8]/
-TEXT: /[A-Z][a-z0-9 ,%-]{20,90}/
+/// Rules of a short claim, of one that takes seconds, and of special cases.
+const RULES: &str = r#"SHORT: /, [a-z][a-z0-9 ,%-]{10,40}\./
+LONG: /[a-z ,]{1200}\./
+TAIL: "ab" ("c")?
+EMOJI: /[😀-😏]{3}/
 "#;
 
-/// A request about one of many companies; greedy, with the decision codes.
+fn choice(code: char, rule: Option<&str>) -> Choice {
+    let evidence = EvidenceId(u16::try_from(code.to_digit(10).unwrap()).unwrap());
+    Choice { evidence, code, lead: format!("E{code}"), rule: rule.map(str::to_owned) }
+}
+
+/// One section with one claim under `rule`.
+fn only(section: Section, rule: Option<&str>) -> SectionPlan {
+    SectionPlan { section, choices: vec![choice('1', rule)], claims: vec![0..1] }
+}
+
+/// A request about one of many companies; greedy, with two sections that choose
+/// among eight items, one that has a single one, and one without data.
 fn request(i: u32) -> GenerationRequest {
     let lines = (1..=8).map(|line| {
         let value = (i * 7 + line * 13) % 97;
-        format!(
-            "E{line} [filing] Company {i} reported revenue up {value} percent in quarter {line}.\n"
-        )
+        format!("{line} Company {i} reported revenue up {value} percent in quarter {line}.\n")
     });
+    let wide = |section| SectionPlan {
+        section,
+        choices: "12345678".chars().map(|code| choice(code, Some("SHORT"))).collect(),
+        claims: vec![0..8, 0..8],
+    };
+    let sections = vec![
+        wide(Section::Market),
+        only(Section::Fundamentals, Some("SHORT")),
+        only(Section::Insider, None),
+        wide(Section::Risks),
+    ];
+    let user = format!("Company {i}\nmarket:\n{}", lines.collect::<String>());
     GenerationRequest {
-        user: format!("Ticker: T{i}\nEvidence:\n{}", lines.collect::<String>()),
-        prefill: String::new(),
-        grammar: CLAIM.to_owned(),
-        codes: Some(['A', 'B', 'C', 'D', 'E']),
+        plan: Plan { user, rules: RULES.to_owned(), sections },
+        codes: ['A', 'B', 'C', 'D', 'E'],
         seed: u64::from(i),
         sampling: Sampling::GREEDY,
-        max_tokens: 128,
+        max_tokens: 48,
+        priority: Priority::Batch,
         timeout: Duration::from_secs(120),
     }
 }
@@ -104,16 +123,15 @@ fn sampled(i: u32, seed: u64) -> GenerationRequest {
     GenerationRequest { seed, sampling: Sampling { temperature: 0.9, min_p: 0.02 }, ..request(i) }
 }
 
-fn unified(context: ContextConfig) -> ContextConfig {
-    ContextConfig { kv_unified: true, ..context }
+/// The request with a single section.
+fn with_section(i: u32, section: SectionPlan) -> GenerationRequest {
+    let mut request = request(i);
+    request.plan.sections = vec![section];
+    request
 }
 
-/// A generation that takes a second or more.
+/// A thesis that takes a second or more.
 fn long_request(i: u32) -> GenerationRequest {
-    GenerationRequest {
-        grammar: "start: /[a-z ,]{3000}/".to_owned(),
-        codes: None,
-        max_tokens: 600,
-        ..request(i)
-    }
+    let section = only(Section::Market, Some("LONG"));
+    GenerationRequest { max_tokens: 1_200, ..with_section(i, section) }
 }

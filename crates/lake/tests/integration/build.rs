@@ -1,6 +1,10 @@
 //! Building: determinism, refusals, crash safety, quarantine.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use lake::{BuildReport, LakeError, Manifest, Snapshot, SourceList, current_dir};
 
@@ -59,9 +63,9 @@ fn a_killed_build_leaves_no_snapshot() {
     assert!(matches!(current_dir(dir.path()), Err(LakeError::NoSnapshot { .. })));
     let report = built(dir.path(), &synthetic::files());
     assert!(!leftover.exists());
-    let mut names: Vec<_> = contents_names(&snapshots);
-    names.sort();
-    assert_eq!(names, [".lock".to_owned(), report.id.to_string(), "CURRENT".to_owned()]);
+    let names: BTreeSet<String> = contents_names(&snapshots).into_iter().collect();
+    let expected = [".lock".to_owned(), report.id.to_string(), "CURRENT".to_owned()];
+    assert_eq!(names, expected.into());
 }
 
 fn contents_names(dir: &Path) -> Vec<String> {

@@ -1,0 +1,166 @@
+//! What the threads of a worker share: requests waiting, who works on what.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use llama_cpp_2::token::LlamaToken;
+
+use super::{Outbox, thesis::Prepared};
+use crate::{
+    engine::Priority,
+    error::InferenceError,
+    protocol::{FromWorker, Progress},
+};
+
+/// Longest time for which a request may be overtaken by one whose prompt is
+/// decoded already.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time after which an element of a batch is served like a person.
+const BATCH_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest silence of a busy worker.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+pub(super) struct Board {
+    state: Mutex<State>,
+    wake: Condvar,
+    outbox: Outbox,
+}
+
+struct State {
+    waiting: VecDeque<Prepared>,
+    /// By lane.
+    running: Vec<Option<Running>>,
+    closed: bool,
+    progress: Progress,
+    reported_at: Instant,
+}
+
+struct Running {
+    id: u64,
+    cancelled: Arc<AtomicBool>,
+    stepped: Instant,
+}
+
+impl Board {
+    pub(super) fn new(lanes: usize, outbox: Outbox) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            running: (0..lanes).map(|_| None).collect(),
+            closed: false,
+            progress: Progress::default(),
+            reported_at: Instant::now(),
+        };
+        Self { state: Mutex::new(state), wake: Condvar::new(), outbox }
+    }
+
+    /// Puts a request in the queue.
+    pub(super) fn admit(&self, request: Prepared) {
+        let mut state = self.lock();
+        state.waiting.push_back(request);
+        self.report(&mut state, true);
+        self.wake.notify_one();
+    }
+
+    /// Forgets a request, or tells the lane that has it.
+    pub(super) fn cancel(&self, id: u64) {
+        let mut state = self.lock();
+        state.waiting.retain(|request| request.id != id);
+        for running in state.running.iter().flatten().filter(|running| running.id == id) {
+            running.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the lanes.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for running in state.running.iter().flatten() {
+            running.cancelled.store(true, Ordering::Relaxed);
+        }
+        self.wake.notify_all();
+    }
+
+    /// Waits for a request for a lane whose context has `held` a prompt. None
+    /// when the worker ends.
+    pub(super) fn take(&self, lane: usize, held: &[LlamaToken]) -> Option<Prepared> {
+        let mut state = self.lock();
+        state.running[lane] = None;
+        self.report(&mut state, true);
+        loop {
+            if state.closed {
+                return None;
+            }
+            self.expire(&mut state);
+            let at = next(&state.waiting, held);
+            if let Some(request) = state.waiting.remove(at) {
+                let cancelled = Arc::clone(&request.cancelled);
+                let stepped = Instant::now();
+                state.running[lane] = Some(Running { id: request.id, cancelled, stepped });
+                self.report(&mut state, true);
+                return Some(request);
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Notes that a lane decodes so many tokens now.
+    pub(super) fn stepped(&self, lane: usize, tokens: usize) {
+        let mut state = self.lock();
+        if let Some(running) = &mut state.running[lane] {
+            running.stepped = Instant::now();
+        }
+        state.progress.batches += 1;
+        state.progress.batch_tokens += tokens as u64;
+        self.expire(&mut state);
+        self.report(&mut state, false);
+    }
+
+    fn expire(&self, state: &mut State) {
+        let now = Instant::now();
+        state.waiting.retain(|request| {
+            let in_time = request.deadline > now;
+            if !in_time {
+                let error = InferenceError::DeadlineExceeded;
+                self.outbox.send(&FromWorker::Failed { id: request.id, error });
+            }
+            in_time
+        });
+    }
+
+    /// Sends a sign of life, at most one in [`HEARTBEAT`] unless something of
+    /// interest changed.
+    fn report(&self, state: &mut State, now: bool) {
+        if !now && state.reported_at.elapsed() < HEARTBEAT {
+            return;
+        }
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let stalled = state.running.iter().flatten().map(|running| running.stepped.elapsed()).max();
+        state.progress.active = count(state.running.iter().flatten().count());
+        state.progress.queued = count(state.waiting.len());
+        state.progress.stalled_ms = count(stalled.unwrap_or_default().as_millis() as usize);
+        self.outbox.send(&FromWorker::Progress(state.progress));
+        state.reported_at = Instant::now();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who is served next: people before batches, and among them the oldest, or one
+/// that goes on from the prompt that is there.
+fn next(waiting: &VecDeque<Prepared>, held: &[LlamaToken]) -> usize {
+    let is_late = |request: &Prepared| request.received.elapsed() > BATCH_PATIENCE;
+    let first = |request: &Prepared| request.priority == Priority::Interactive || is_late(request);
+    let oldest = waiting.iter().position(first).unwrap_or(0);
+    let patient = waiting.get(oldest).is_some_and(|r| r.received.elapsed() < PATIENCE);
+    let class = waiting.get(oldest).map(first);
+    let same = |request: &Prepared| request.prompt == held && Some(first(request)) == class;
+    waiting.iter().position(|request| patient && same(request)).unwrap_or(oldest)
+}

@@ -1,0 +1,288 @@
+//! Decodes one thesis: prompt, choices, claims, decision.
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use contract::{Pick, Plan};
+use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
+use llguidance::Matcher;
+use toktrie::SimpleVob;
+
+use super::{
+    board::Board,
+    branch::Branch,
+    lane::{Feed, Lane, PROMPT},
+    prompt::Prompts,
+    sampler::Sampler,
+};
+use crate::{
+    engine::{Generation, Priority, Sampling, Timings, Usage},
+    error::InferenceError,
+};
+
+/// A request that is tokenized and compiled.
+pub(super) struct Prepared {
+    pub(super) id: u64,
+    pub(super) plan: Plan,
+    pub(super) prompt: Vec<LlamaToken>,
+    pub(super) sections: Vec<PreparedSection>,
+    pub(super) codes: [LlamaToken; 5],
+    pub(super) seed: u64,
+    pub(super) sampling: Sampling,
+    pub(super) max_tokens: u32,
+    pub(super) priority: Priority,
+    pub(super) received: Instant,
+    pub(super) deadline: Instant,
+    /// Set when nobody waits for the answer any more.
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+/// A section's plan in tokens.
+pub(super) struct PreparedSection {
+    pub(super) open: Vec<LlamaToken>,
+    pub(super) choices: Vec<PreparedChoice>,
+    pub(super) claims: Vec<Range<usize>>,
+    pub(super) is_silent: bool,
+}
+
+/// A choice's code, and the grammar of what follows it.
+pub(super) struct PreparedChoice {
+    pub(super) code: LlamaToken,
+    pub(super) matcher: Option<Matcher>,
+}
+
+/// A claim: its section, what it cites, and the branch that writes it.
+struct Claim {
+    section: usize,
+    choice: usize,
+    branch: Option<Branch>,
+}
+
+/// The work on one request.
+pub(super) struct Session<'a, 'model> {
+    pub(super) lane: &'a mut Lane<'model>,
+    pub(super) model: &'model LlamaModel,
+    pub(super) prompts: &'a Prompts,
+    pub(super) board: &'a Board,
+    pub(super) lane_index: usize,
+    pub(super) request: &'a Prepared,
+    pub(super) usage: Usage,
+    pub(super) timings: Timings,
+    pub(super) steps: u32,
+}
+
+impl Session<'_, '_> {
+    /// Decodes the thesis; the lane must be reset afterwards, whatever happened.
+    pub(super) fn run(mut self) -> Result<Generation, InferenceError> {
+        let mut since = Instant::now();
+        self.timings.queue_ms = milliseconds(self.request.received, since);
+        let held = self.lane_prompt()?;
+        self.usage.prompt_tokens = count(self.request.prompt.len());
+        self.usage.cached_tokens = count(held);
+        self.usage.prefix_tokens = self.lane.prefix();
+        self.timings.prefill_ms = lap(&mut since);
+        let mut claims = self.choose()?;
+        self.timings.choose_ms = lap(&mut since);
+        self.write(&mut claims)?;
+        self.timings.write_ms = lap(&mut since);
+        let picks = self.picks(claims);
+        let code_logits = self.decide(&picks)?;
+        self.timings.decide_ms = lap(&mut since);
+        let Self { usage, timings, steps, .. } = self;
+        Ok(Generation { picks, code_logits, usage, timings, steps })
+    }
+
+    fn lane_prompt(&mut self) -> Result<usize, InferenceError> {
+        let Self { lane, board, lane_index, request, steps, .. } = self;
+        lane.load_prompt(&request.prompt, |tokens| {
+            *steps += 1;
+            go_on(board, *lane_index, request, tokens)
+        })
+    }
+
+    /// Decodes the feeds; `after` gets the index and the logits of each.
+    fn feed(
+        &mut self,
+        feeds: &[Feed<'_>],
+        after: impl FnMut(usize, &[f32]) -> Result<(), InferenceError>,
+    ) -> Result<(), InferenceError> {
+        let Self { lane, board, lane_index, request, steps, .. } = self;
+        let before = |tokens| {
+            *steps += 1;
+            go_on(board, *lane_index, request, tokens)
+        };
+        lane.feed(feeds, before, after)
+    }
+
+    /// Opens a branch for each section and lets the model choose what to cite.
+    fn choose(&mut self) -> Result<Vec<Claim>, InferenceError> {
+        let request = self.request;
+        let position = self.lane.prefix() + count(request.prompt.len());
+        let mut openings = Vec::new();
+        let mut claims = Vec::new();
+        for (i, section) in request.sections.iter().enumerate() {
+            if section.is_silent {
+                claims.push(Claim { section: i, choice: 0, branch: None });
+            } else {
+                openings.push((i, self.lane.fork(PROMPT)?));
+            }
+        }
+        let feeds: Vec<Feed<'_>> = openings
+            .iter()
+            .map(|&(i, sequence)| {
+                let tokens = &request.sections[i].open[..];
+                Feed { sequence, position, tokens, logits: true }
+            })
+            .collect();
+        let mut chosen = vec![Vec::new(); openings.len()];
+        let n_vocab = self.model.n_vocab().unsigned_abs() as usize;
+        self.feed(&feeds, |i, logits| {
+            let section = openings[i].0;
+            chosen[i] = choose(request, section, logits, n_vocab);
+            Ok(())
+        })?;
+        for ((section, sequence), choices) in openings.into_iter().zip(chosen) {
+            let prepared = &request.sections[section];
+            let position = position + count(prepared.open.len());
+            for (k, choice) in choices.into_iter().enumerate() {
+                let sequence = if k == 0 { sequence } else { self.lane.fork(sequence)? };
+                let PreparedChoice { code, matcher } = &prepared.choices[choice];
+                let matcher = matcher.as_ref().map(Matcher::deep_clone);
+                let sampler = sampler(request, section, k + 1);
+                let mut branch = Branch::new((sequence, position), vec![*code], matcher, sampler);
+                branch.force(self.model, &mut self.usage)?;
+                claims.push(Claim { section, choice, branch: Some(branch) });
+            }
+        }
+        // Silent sections were noted first.
+        claims.sort_by_key(|claim| claim.section);
+        Ok(claims)
+    }
+
+    /// Writes all claims, one run of tokens of each in a step.
+    fn write(&mut self, claims: &mut [Claim]) -> Result<(), InferenceError> {
+        let (model, max_tokens) = (self.model, self.request.max_tokens);
+        let mut usage = self.usage;
+        let mut mask_us = 0;
+        loop {
+            let mut writing: Vec<&mut Branch> = claims
+                .iter_mut()
+                .filter_map(|claim| claim.branch.as_mut())
+                .filter(|branch| !branch.is_done())
+                .collect();
+            if writing.is_empty() {
+                break;
+            }
+            let pending: Vec<(i32, u32, Vec<LlamaToken>)> = writing
+                .iter_mut()
+                .map(|branch| {
+                    let at = (branch.sequence, branch.position, branch.pending.clone());
+                    branch.decoded();
+                    at
+                })
+                .collect();
+            let feeds: Vec<Feed<'_>> = pending
+                .iter()
+                .map(|(sequence, position, tokens)| Feed {
+                    sequence: *sequence,
+                    position: *position,
+                    tokens,
+                    logits: true,
+                })
+                .collect();
+            self.feed(&feeds, |i, logits| {
+                let started = Instant::now();
+                let advanced = writing[i].advance(logits, model, max_tokens, &mut usage);
+                mask_us += u64::try_from(started.elapsed().as_micros()).unwrap_or(0);
+                advanced
+            })?;
+        }
+        self.usage = usage;
+        self.timings.mask_us_total = mask_us;
+        Ok(())
+    }
+
+    fn picks(&self, claims: Vec<Claim>) -> Vec<Vec<Pick>> {
+        let mut picks = vec![Vec::new(); self.request.sections.len()];
+        for Claim { section, choice, branch } in claims {
+            let text = branch.map(Branch::into_text).unwrap_or_default();
+            picks[section].push(Pick { choice, text });
+        }
+        picks
+    }
+
+    /// Reads the decision's logits after the whole answer.
+    fn decide(&mut self, picks: &[Vec<Pick>]) -> Result<[f32; 5], InferenceError> {
+        let request = self.request;
+        let tokens = self.prompts.text(&request.plan.decision(picks));
+        self.usage.decision_tokens = count(tokens.len());
+        let position = self.lane.prefix() + count(request.prompt.len());
+        let feed = Feed { sequence: PROMPT, position, tokens: &tokens, logits: true };
+        let mut codes = [0.0; 5];
+        self.feed(&[feed], |_, logits| {
+            codes = request.codes.map(|LlamaToken(token)| logits[token.unsigned_abs() as usize]);
+            Ok(())
+        })?;
+        Ok(codes)
+    }
+}
+
+/// Chooses for each claim of a section what it cites, none twice: sampling
+/// without replacement from the distribution over the codes.
+fn choose(request: &Prepared, section: usize, logits: &[f32], n_vocab: usize) -> Vec<usize> {
+    let PreparedSection { choices, claims, .. } = &request.sections[section];
+    let mut sampler = sampler(request, section, 0);
+    let mut chosen: Vec<usize> = Vec::with_capacity(claims.len());
+    for range in claims {
+        let mut allowed = SimpleVob::alloc(n_vocab);
+        for i in range.clone().filter(|i| !chosen.contains(i)) {
+            allowed.allow_token(choices[i].code.0.unsigned_abs());
+        }
+        let token = sampler.choose(logits, &allowed);
+        let is_token = |i: &usize| Some(choices[*i].code.0.unsigned_abs()) == token;
+        chosen.extend(range.clone().find(is_token));
+    }
+    chosen
+}
+
+/// The random numbers of one choice or claim: a stream of its own, so that they
+/// do not depend on the order of work.
+fn sampler(request: &Prepared, section: usize, part: usize) -> Sampler {
+    Sampler::new(request.seed, (section * 16 + part) as u64, request.sampling)
+}
+
+/// Notes a step, and ends the work when nobody waits for it any more.
+fn go_on(
+    board: &Board,
+    lane: usize,
+    request: &Prepared,
+    tokens: usize,
+) -> Result<(), InferenceError> {
+    board.stepped(lane, tokens);
+    if request.cancelled.load(Ordering::Relaxed) {
+        return Err(InferenceError::ShuttingDown);
+    }
+    if request.deadline <= Instant::now() {
+        return Err(InferenceError::DeadlineExceeded);
+    }
+    Ok(())
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn lap(since: &mut Instant) -> f32 {
+    let now = Instant::now();
+    milliseconds(std::mem::replace(since, now), now)
+}
+
+fn milliseconds(from: Instant, to: Instant) -> f32 {
+    to.saturating_duration_since(from).as_secs_f32() * 1e3
+}
