@@ -65,13 +65,14 @@ fn a_section_with_texts_cites_a_text_and_a_number() {
     let plan = plan(&sample::read());
     let claims: Vec<_> = plan.sections.iter().map(|s| (s.section, &s.claims[..])).collect();
     let two = [0..2, 0..2];
-    let one = [0..1];
+    let one = 0..1;
+    let one = std::slice::from_ref(&one);
     let expected = [
         (Section::Market, &two[..]),
-        (Section::Fundamentals, &one),
+        (Section::Fundamentals, one),
         (Section::Sentiment, &[1..3, 0..1]),
         (Section::Technicals, &two),
-        (Section::Insider, &one),
+        (Section::Insider, one),
         (Section::Risks, &two),
     ];
     assert_eq!(claims, expected);

@@ -86,7 +86,7 @@ fn choice(code: char, rule: Option<&str>) -> Choice {
 
 /// One section with one claim under `rule`.
 fn only(section: Section, rule: Option<&str>) -> SectionPlan {
-    SectionPlan { section, choices: vec![choice('1', rule)], claims: vec![0..1] }
+    SectionPlan { section, choices: vec![choice('1', rule)], claims: vec![0..1; 1] }
 }
 
 /// A request about one of many companies; greedy, with two sections that choose
