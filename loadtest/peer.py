@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Compares r2r with llama-server in one run: the same GGUF, the same evidence,
-the same choices. llama-server is built from the llama.cpp sources inside the
-Python package named below, serves with its best settings for this load, and
-writes compact JSON under a JSON Schema, which a glue of a few lines would turn
-into claims. Rounds of the two alternate; the one that waits is stopped."""
+the same number of claims. llama-server is built from the llama.cpp sources inside
+the Python package named below and serves with its best settings for this load.
+It writes JSON under a JSON Schema in one of two forms: `sentences`, claims as a
+user of llama-server asks for them, and `choices`, only what r2r lets its model
+choose, with a glue around it that splices in the rest as r2r does. Rounds of all
+three alternate; those that wait are stopped."""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ from r2r_server import NO_ANSWER_CACHE, REPOSITORY, Server, request, thesis
 
 PACKAGE = "llama-cpp-python==0.3.36"
 SLOTS = 8
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+FORMS = ["sentences", "choices"]
 DATES = ["2006-03-31", "2010-06-30", "2014-09-30", "2018-12-31", "2022-09-30"]
+# llama-server queues without a bound, so r2r is let queue too.
+SETTINGS = NO_ANSWER_CACHE | {"R2R_SERVER__ENGINE__WAIT_MAX_MS": "600000"}
 SYSTEM = """You are an equity analyst. You read numbered evidence about one company, known at one date, and write a thesis as JSON.
 For each section cite the numbers of the evidence that matters most for the stock, each another one, and say how you read it.
 Then decide: A = strong sell, B = sell, C = hold, D = buy, E = strong buy."""
@@ -63,7 +69,10 @@ class Case:
     ticker: str
     as_of: str
     user: str
-    schema: dict
+    # By form.
+    schemas: dict[str, dict]
+    # Section -> code -> what r2r would begin a claim on it with.
+    leads: dict[str, dict[str, str]]
     # Section -> code -> phrases that may be said of it.
     allowed: dict[str, dict[str, list[str]]]
 
@@ -78,22 +87,24 @@ def case(r2r: Path, data_dir: Path, ticker: str, as_of: str) -> Case:
     phrases = {
         name: re.findall(r'"([^",][^"]*[^".])"', rest) for name, rest in re.findall(r"^([A-Z_]+): (.*)$", rules, re.M)
     }
-    claims, allowed, section = {}, {}, ""
+    claims, allowed, leads, section = {}, {}, {}, ""
     for line in plan.splitlines():
         if opened := re.match(r"(\w+): claims: (\d)", line):
             section = opened[1]
-            claims[section], allowed[section] = int(opened[2]), {}
+            claims[section], allowed[section], leads[section] = int(opened[2]), {}, {}
         else:
             code, rule = line.split()[0], line.split()[-1]
-            allowed[section][code] = phrases.get(rule, ["no data"])
-    return Case(ticker, as_of, user, schema(claims, allowed), allowed)
+            allowed[section][code], leads[section][code] = phrases.get(rule, ["no data"]), line
+    schemas = {form: schema(claims, allowed, form) for form in FORMS}
+    return Case(ticker, as_of, user, schemas, leads, allowed)
 
 
-def schema(claims: dict[str, int], allowed: dict[str, dict[str, list[str]]]) -> dict:
+def schema(claims: dict[str, int], allowed: dict[str, dict[str, list[str]]], form: str) -> dict:
     def section(name: str) -> dict:
         said = sorted({phrase for phrases in allowed[name].values() for phrase in phrases})
-        item = {"e": {"enum": list(allowed[name])}, "r": {"enum": said}}
-        claim = {"type": "object", "properties": item, "required": ["e", "r"], "additionalProperties": False}
+        text = {"enum": said} if form == "choices" else {"type": "string", "minLength": 20, "maxLength": 120}
+        item = {"e": {"enum": list(allowed[name])}, "c": text}
+        claim = {"type": "object", "properties": item, "required": ["e", "c"], "additionalProperties": False}
         return {"type": "array", "minItems": claims[name], "maxItems": claims[name], "items": claim}
 
     properties = {name: section(name) for name in claims} | {"decision": {"enum": list("ABCDE")}}
@@ -136,11 +147,12 @@ class LlamaServer:
         self.process.wait(20)
         self.log.close()
 
-    def write(self, case: Case) -> tuple[float, str]:
+    def write(self, case: Case, form: str) -> tuple[float, str]:
         """Returns seconds and a verdict."""
+        schema = case.schemas[form]
         body = {
             "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": case.user}],
-            "response_format": {"type": "json_schema", "json_schema": {"name": "thesis", "schema": case.schema}},
+            "response_format": {"type": "json_schema", "json_schema": {"name": "thesis", "schema": schema}},
             "temperature": 0.4, "min_p": 0.1, "seed": 0, "max_tokens": 700, "cache_prompt": True,
         }
         begin = time.monotonic()
@@ -148,22 +160,25 @@ class LlamaServer:
         seconds = time.monotonic() - begin
         if reply.status != 200:
             return seconds, f"status {reply.status}"
-        return seconds, judge(case, reply.json()["choices"][0]["message"]["content"])
+        return seconds, judge(case, form, reply.json()["choices"][0]["message"]["content"])
 
 
-def judge(case: Case, text: str) -> str:
+def judge(case: Case, form: str, text: str) -> str:
     """Says what is wrong with an answer of llama-server."""
     try:
         answer = json.loads(text)
-        jsonschema.validate(answer, case.schema)
+        jsonschema.validate(answer, case.schemas[form])
     except (ValueError, jsonschema.ValidationError):
         return "not valid"
     for name, codes in case.allowed.items():
         cited = [claim["e"] for claim in answer[name]]
         if len(set(cited)) < len(cited):
             return "cites an item twice"
-        if any(claim["r"] not in codes[claim["e"]] for claim in answer[name]):
-            return "contradicts its evidence"
+        for claim in answer[name]:
+            if form == "choices" and claim["c"] not in codes[claim["e"]]:
+                return "contradicts its evidence"
+            if form == "sentences" and set(NUMBER.findall(claim["c"])) - set(NUMBER.findall(case.leads[name][claim["e"]])):
+                return "invents a number"
     return "sound"
 
 
@@ -229,19 +244,25 @@ def main() -> int:
     names = ["AAPL", "MSFT", "JPM", "XOM", "PEP", "GE", "KO", "PG", "JNJ", "WMT"]
     pairs = [(ticker, as_of) for as_of in DATES for ticker in names]
     cases = [case(r2r, args.data_dir, *pair) for pair in pairs[: args.count + 1]]
-    found = {"r2r": Result(), "llama-server": Result()}
+    found = {name: Result() for name in ["r2r", *FORMS]}
     for number in range(args.rounds):
-        with Server(args.server, args.data_dir, args.out, f"peer-{number}", NO_ANSWER_CACHE) as server:
+        with Server(args.server, args.data_dir, args.out, f"peer-{number}", SETTINGS) as server:
             write = ours(server, number)
             write(cases[-1])
             found["r2r"].add(*closed_loop(write, cases[:-1]))
-        with LlamaServer(binary, model, args.out) as server:
-            server.write(cases[-1])
-            found["llama-server"].add(*closed_loop(server.write, cases[:-1]))
-        print(f"round {number + 1}: " + json.dumps({k: r.summary() for k, r in found.items()}), flush=True)
-    a, b = (found[name].summary() for name in ("r2r", "llama-server"))
-    result = {"r2r": a, "llama-server": b, "theses_per_min_ratio": round(a["theses_per_min"] / b["theses_per_min"], 2)}
-    result["p95_ratio"] = round(b["p95_s"] / a["p95_s"], 2)
+        for form in FORMS:
+            with LlamaServer(binary, model, args.out) as server:
+                write = lambda case, form=form, server=server: server.write(case, form)  # noqa: E731
+                write(cases[-1])
+                found[form].add(*closed_loop(write, cases[:-1]))
+        for name, result in found.items():
+            print(f"round {number + 1}, {name}: {json.dumps(result.summary())}", flush=True)
+    result = {name: found[name].summary() for name in found}
+    mine = result["r2r"]
+    for form in FORMS:
+        theirs = result[form]
+        theirs["theses_per_min_ratio"] = round(mine["theses_per_min"] / theirs["theses_per_min"], 2)
+        theirs["p95_ratio"] = round(theirs["p95_s"] / mine["p95_s"], 2)
     (args.out / "peer.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     return 0

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use domain::{AsOf, AsOfRead, Ticker};
 use indicatif::ProgressBar;
 use inference::{
-    EngineConfig, Priority, WorkerCommand, Writer,
+    EngineConfig, Priority, WorkerCommand, WriteRequest, Writer,
     model::{self, ModelManifest},
 };
 use lake::Snapshot;
@@ -81,8 +81,13 @@ async fn write(args: &Args, data_dir: &Path, read: &AsOfRead) -> anyhow::Result<
     progress.enable_steady_tick(Duration::from_millis(120));
     let config = EngineConfig::new(model, contract::system_prompt(), worker);
     let writer = Writer::start(config, Writer::DEFAULT_SAMPLING).await?;
-    let timeout = Duration::from_secs(args.timeout_s);
-    let thesis = writer.write(read, args.seed, Priority::Interactive, timeout).await;
+    let ask = WriteRequest {
+        seed: args.seed,
+        priority: Priority::Interactive,
+        timeout: Duration::from_secs(args.timeout_s),
+        claims: None,
+    };
+    let thesis = writer.write(read, ask).await;
     progress.finish_and_clear();
     writer.engine().shutdown().await;
     let thesis = thesis.with_context(|| format!("no thesis for {}", args.ticker))?;

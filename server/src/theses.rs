@@ -10,13 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use chrono::NaiveDate;
-use contract::{Schema, Thesis};
+use contract::{Claim, Schema, Thesis};
 use domain::{AsOf, AsOfRead, Digest, Ticker};
-use inference::{InferenceError, Priority, WriteError, Writer};
+use inference::{InferenceError, Priority, WriteError, WriteRequest, Writer};
 use lake::{LakeError, Snapshot};
 use moka::{future::Cache, notification::RemovalCause};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, mpsc::UnboundedSender},
     time::{Instant, sleep, timeout_at},
 };
 
@@ -64,6 +64,14 @@ pub enum Patience {
     /// An element of a batch: it waits for one of the places batches have in the
     /// engine, then for room in it, and its deadline counts from there.
     Batch,
+}
+
+/// Who asks for a thesis.
+struct Caller {
+    patience: Patience,
+    /// None where the deadline counts from the place in the engine.
+    ends_at: Option<Instant>,
+    claims: Option<UnboundedSender<Claim>>,
 }
 
 impl Patience {
@@ -193,12 +201,27 @@ impl Theses {
     /// # Errors
     /// See [`ApiError`]; errors are never cached.
     pub async fn get(&self, ask: &Ask, patience: Patience) -> Result<Answer, ApiError> {
+        self.get_telling(ask, patience, None).await
+    }
+
+    /// As [`Self::get`]; where the thesis is newly written for this caller, sends
+    /// each claim as soon as it stands.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_telling(
+        &self,
+        ask: &Ask,
+        patience: Patience,
+        claims: Option<UnboundedSender<Claim>>,
+    ) -> Result<Answer, ApiError> {
         let mut outcome = Outcome::new();
+        let caller = |ends_at| Caller { patience, ends_at, claims };
         let result = match patience {
-            Patience::Batch => self.get_within(ask, patience, None).await,
+            Patience::Batch => self.get_within(ask, caller(None)).await,
             Patience::Deadline => {
                 let ends_at = Instant::now() + self.deadline;
-                let answer = self.get_within(ask, patience, Some(ends_at));
+                let answer = self.get_within(ask, caller(Some(ends_at)));
                 let answer = timeout_at(ends_at, answer).await;
                 answer.unwrap_or(Err(ApiError::Deadline(self.deadline)))
             }
@@ -207,18 +230,19 @@ impl Theses {
         result
     }
 
-    async fn get_within(
-        &self,
-        ask: &Ask,
-        patience: Patience,
-        ends_at: Option<Instant>,
-    ) -> Result<Answer, ApiError> {
+    /// Tells whether a single request would be taken now.
+    fn admits(&self) -> Result<(), ApiError> {
+        let admitted = self.writer.engine().admits(Priority::Interactive);
+        admitted.map_err(|error| self.write_error(error.into()))
+    }
+
+    async fn get_within(&self, ask: &Ask, caller: Caller) -> Result<Answer, ApiError> {
         loop {
             // Whether this request does the work, or waits for one that does.
             let leads = AtomicBool::new(false);
             let write = async {
                 leads.store(true, Ordering::Relaxed);
-                self.write(ask, patience, ends_at).await
+                self.write(ask, &caller).await
             };
             let entry = self.answers.entry_by_ref(ask).or_try_insert_with(write).await;
             let hit = !leads.into_inner();
@@ -234,17 +258,12 @@ impl Theses {
         }
     }
 
-    async fn write(
-        &self,
-        ask: &Ask,
-        patience: Patience,
-        ends_at: Option<Instant>,
-    ) -> Result<Bytes, ApiError> {
+    async fn write(&self, ask: &Ask, caller: &Caller) -> Result<Bytes, ApiError> {
+        let Caller { patience, ends_at, ref claims } = *caller;
         let priority = patience.priority();
         if patience == Patience::Deadline {
             // What will be refused is not worth a read.
-            let admitted = self.writer.engine().admits(priority);
-            admitted.map_err(|error| self.write_error(error.into()))?;
+            self.admits()?;
         }
         let read = self.read(ask).await?;
         let _place = match patience {
@@ -254,7 +273,9 @@ impl Theses {
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
         loop {
             let left = ends_at.saturating_duration_since(Instant::now());
-            match self.writer.write(&read, ask.seed, priority, left).await {
+            let (seed, claims) = (ask.seed, claims.clone());
+            let request = WriteRequest { seed, priority, timeout: left, claims };
+            match self.writer.write(&read, request).await {
                 Ok(thesis) => return self.seal(&thesis),
                 Err(WriteError::Inference(InferenceError::Overloaded { retry_after }))
                     if patience == Patience::Batch && left > PAUSE_MAX =>

@@ -2,6 +2,7 @@
 //! spliced in from the catalogue here.
 
 use domain::{AsOfRead, EvidenceItem, EvidenceKind, Label, LabelProbs, Section};
+use serde::Serialize;
 
 use crate::{
     plan::DraftClaim,
@@ -25,10 +26,40 @@ pub struct Writing {
     pub probs: LabelProbs,
 }
 
+/// A claim as it leaves: its text, or what stands for it, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Claim {
+    /// The section that makes it.
+    pub section: Section,
+    /// The sentence.
+    pub text: String,
+    /// How it stood up to its evidence.
+    pub verdict: VerdictKind,
+    /// What it rests on; holds the claim's id.
+    pub evidence: Evidence,
+}
+
+/// Splices in what a claim cites. It is the section's claim number `position`,
+/// from 0.
+///
+/// # Panics
+/// Panics on a claim that cites nothing of `read`, which no plan does.
+#[must_use]
+pub fn cite(read: &AsOfRead, position: usize, claim: &DraftClaim, verdict: VerdictKind) -> Claim {
+    let item = read.item(claim.evidence).expect("claims cite the catalogue");
+    let withheld = verdict == VerdictKind::Withheld;
+    Claim {
+        section: claim.section,
+        text: if withheld { WITHHELD.to_owned() } else { claim.text.clone() },
+        verdict,
+        evidence: evidence(claim_id(claim.section, position), item),
+    }
+}
+
 /// Builds the answer. The same arguments give the same bytes.
 ///
 /// # Panics
-/// Panics on a claim that cites nothing of `read`, which [`crate::verify`] refuses.
+/// As [`cite`].
 #[must_use]
 pub fn assemble(read: &AsOfRead, writing: &Writing, receipt: Receipt) -> Thesis {
     let mut sections = Sections {
@@ -43,7 +74,6 @@ pub fn assemble(read: &AsOfRead, writing: &Writing, receipt: Receipt) -> Thesis 
     let mut verification = Vec::with_capacity(writing.claims.len());
     let mut key_factors = Vec::new();
     for (claim, verdict) in &writing.claims {
-        let item = read.item(claim.evidence).expect("verified claims cite the catalogue");
         let texts = match claim.section {
             Section::Market => &mut sections.market,
             Section::Fundamentals => &mut sections.fundamentals,
@@ -52,14 +82,12 @@ pub fn assemble(read: &AsOfRead, writing: &Writing, receipt: Receipt) -> Thesis 
             Section::Insider => &mut sections.insider,
             Section::Risks => &mut sections.risks,
         };
-        let id = claim_id(claim.section, texts.len());
-        if texts.is_empty() && !item.is_absence() {
-            key_factors.push(item.text());
-        }
-        let withheld = *verdict == VerdictKind::Withheld;
-        texts.push(if withheld { WITHHELD.to_owned() } else { claim.text.clone() });
-        sections.evidence.push(evidence(id.clone(), item));
-        verification.push(Verdict { claim_id: id, verdict: *verdict });
+        let cited = read.item(claim.evidence).filter(|item| !item.is_absence());
+        key_factors.extend(cited.filter(|_| texts.is_empty()).map(EvidenceItem::text));
+        let Claim { text, evidence, verdict, .. } = cite(read, texts.len(), claim, *verdict);
+        texts.push(text);
+        verification.push(Verdict { claim_id: evidence.claim_id.clone(), verdict });
+        sections.evidence.push(evidence);
     }
     let label = writing.probs.argmax();
     Thesis {

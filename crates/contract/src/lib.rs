@@ -17,7 +17,7 @@ mod schema;
 mod thesis;
 mod verify;
 
-pub use assemble::{Writing, assemble};
+pub use assemble::{Claim, Writing, assemble, cite};
 pub use direction::Direction;
 pub use plan::{Choice, DraftClaim, Pick, PickError, Plan, SectionPlan, plan};
 pub use prompt::{Prompt, render, system_prompt};

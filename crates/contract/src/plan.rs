@@ -159,13 +159,10 @@ impl Plan {
     pub fn claims(&self, picks: &[Vec<Pick>]) -> Result<Vec<DraftClaim>, PickError> {
         let mut claims = Vec::new();
         for (i, plan) in self.sections.iter().enumerate() {
-            let misfit = PickError { section: plan.section };
             let picks = picks.get(i).filter(|picks| picks.len() == plan.claims.len());
-            for pick in picks.ok_or(misfit)? {
-                let misfit = PickError { section: plan.section };
-                let choice = plan.choices.get(pick.choice).ok_or(misfit)?;
-                let text = format!("{}{}", choice.lead, pick.text);
-                claims.push(DraftClaim { section: plan.section, evidence: choice.evidence, text });
+            let picks = picks.ok_or(PickError { section: plan.section })?;
+            for pick in picks {
+                claims.push(plan.claim(pick)?);
             }
         }
         Ok(claims)
@@ -192,6 +189,16 @@ impl Plan {
 }
 
 impl SectionPlan {
+    /// Returns the claim that a pick amounts to.
+    ///
+    /// # Errors
+    /// Fails where the pick does not fit the plan.
+    pub fn claim(&self, pick: &Pick) -> Result<DraftClaim, PickError> {
+        let choice = self.choices.get(pick.choice).ok_or(PickError { section: self.section })?;
+        let text = format!("{}{}", choice.lead, pick.text);
+        Ok(DraftClaim { section: self.section, evidence: choice.evidence, text })
+    }
+
     /// Returns what stands before the code of the evidence.
     #[must_use]
     pub fn open(&self) -> String {

@@ -18,9 +18,9 @@ mod writer;
 
 pub use engine::{
     ContextConfig, Engine, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest,
-    ModelInfo, Priority, Sampling, Timings, Usage,
+    ModelInfo, Priority, Sampling, Timings, Usage, Written,
 };
 pub use error::InferenceError;
 pub use metrics::describe as describe_metrics;
 pub use process::WorkerCommand;
-pub use writer::{WriteError, Writer};
+pub use writer::{WriteError, WriteRequest, Writer};

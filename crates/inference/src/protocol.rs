@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    engine::{ContextConfig, Generation, GenerationRequest, ModelInfo},
+    engine::{ContextConfig, Generation, GenerationRequest, ModelInfo, Written},
     error::InferenceError,
     model::{ChatTemplate, Quantization},
 };
@@ -67,6 +67,8 @@ pub(crate) enum FromWorker {
     Quantized,
     /// Sign of life of the decoding threads.
     Progress(Progress),
+    /// A claim of a request is written.
+    Written { id: u64, claim: Written },
     /// A request is done.
     Finished { id: u64, generation: Generation },
     /// A request failed.

@@ -1,17 +1,21 @@
 //! One thesis: plan, decode, verify, assemble, check. The only way from a read to
 //! an answer, for the server and the command line alike.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use contract::{
-    DraftClaim, PickError, Receipt, Thesis, VerdictKind, Writing,
+    Claim, DraftClaim, PickError, Plan, Receipt, Thesis, VerdictKind, Writing,
     invariants::{self, Violation},
 };
 use domain::{AsOfRead, Digest, Label, LabelProbs, LabelProbsError};
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 use crate::{
-    engine::{Engine, EngineConfig, GenerationRequest, Priority, Sampling},
+    engine::{Engine, EngineConfig, GenerationRequest, Priority, Sampling, Written},
     error::InferenceError,
     metrics,
 };
@@ -27,6 +31,19 @@ pub struct Writer {
     model_digest: Digest,
     contract_digest: Digest,
     sampling: Sampling,
+}
+
+/// How a thesis is to be written.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// Who waits for it.
+    pub priority: Priority,
+    /// Time after which the result is of no use.
+    pub timeout: Duration,
+    /// Gets each claim as soon as it is written.
+    pub claims: Option<mpsc::UnboundedSender<Claim>>,
 }
 
 /// Why there is no thesis.
@@ -95,16 +112,11 @@ impl Writer {
     /// Writes a thesis. Dropping the future cancels the decode.
     ///
     /// # Errors
-    /// Fails when the engine cannot decode it within `timeout`, and rather than
-    /// return an answer that breaks an invariant.
-    pub async fn write(
-        &self,
-        read: &AsOfRead,
-        seed: u64,
-        priority: Priority,
-        timeout: Duration,
-    ) -> Result<Thesis, WriteError> {
+    /// Fails when the engine cannot decode it in time, and rather than return an
+    /// answer that breaks an invariant.
+    pub async fn write(&self, read: &AsOfRead, ask: WriteRequest) -> Result<Thesis, WriteError> {
         let plan = contract::plan(read);
+        let WriteRequest { seed, priority, timeout, claims } = ask;
         let request = GenerationRequest {
             plan: plan.clone(),
             codes: Label::ALL.map(Label::code),
@@ -114,7 +126,14 @@ impl Writer {
             priority,
             timeout,
         };
-        let generation = self.engine.generate(request).await?;
+        let generation = match claims {
+            None => self.engine.generate(request).await?,
+            Some(claims) => {
+                let (sender, written) = mpsc::unbounded_channel();
+                let generation = self.engine.generate_telling(request, Some(sender));
+                tokio::join!(generation, tell(read, &plan, written, claims)).0?
+            }
+        };
         let started = Instant::now();
         let claims = plan.claims(&generation.picks)?;
         let claims = claims.into_iter().map(|claim| {
@@ -130,6 +149,26 @@ impl Writer {
             metrics::claim_verified(verdict.verdict);
         }
         Ok(thesis)
+    }
+}
+
+/// Passes claims on as they are written, verified and with what they cite.
+async fn tell(
+    read: &AsOfRead,
+    plan: &Plan,
+    mut written: mpsc::UnboundedReceiver<Written>,
+    claims: mpsc::UnboundedSender<Claim>,
+) {
+    let mut told = BTreeSet::new();
+    while let Some(Written { section, position, pick }) = written.recv().await {
+        let Some(Ok(claim)) = plan.sections.get(section).map(|plan| plan.claim(&pick)) else {
+            continue;
+        };
+        if told.insert((section, position)) {
+            let verdict = judge(read, &claim);
+            // Nobody listening any more is no reason to stop writing.
+            let _ = claims.send(contract::cite(read, position, &claim, verdict));
+        }
     }
 }
 

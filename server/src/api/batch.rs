@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _, stream};
 use hyper::{
     Request, Response,
     body::Incoming,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue},
 };
 use serde_json::json;
 
@@ -36,8 +36,7 @@ pub(super) async fn answer(
     let (limit, within) = (config.http.batch_body_bytes_max, config.http.body());
     let mut body = http::read(&head.headers, body, limit, within).await?;
     let query = BatchQuery::parse(&mut body, config.batch.tickers_max)?;
-    let accept = head.headers.get_all(ACCEPT).iter();
-    let as_lines = accept.filter_map(|value| value.to_str().ok()).any(accepts_lines);
+    let as_lines = super::accepts(&head.headers, "application/x-ndjson");
     let elements = elements(&app, query, request_id);
     // The elements beyond those in the engine have their reads ready.
     let width = config.batch.in_engine_max + READ_AHEAD;
@@ -50,11 +49,6 @@ pub(super) async fn answer(
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     Ok(response)
-}
-
-fn accepts_lines(accept: &str) -> bool {
-    let mut kinds = accept.split(',').map(|range| range.split(';').next().unwrap_or_default());
-    kinds.any(|kind| kind.trim().eq_ignore_ascii_case("application/x-ndjson"))
 }
 
 /// The futures of all elements; none has started.
@@ -113,14 +107,6 @@ fn join(parts: &[&[u8]]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_asked_for_by_name() {
-        assert!(accepts_lines("application/x-ndjson"));
-        assert!(accepts_lines("text/html, Application/X-NDJSON;q=0.9"));
-        assert!(!accepts_lines("*/*"));
-        assert!(!accepts_lines("application/json"));
-    }
 
     #[tokio::test]
     async fn an_array_has_its_brackets_and_commas() {

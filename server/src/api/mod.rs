@@ -5,6 +5,7 @@ mod health;
 mod observe;
 mod openapi;
 pub(crate) mod request;
+mod stream;
 
 use std::{error::Error, panic::AssertUnwindSafe, sync::Arc};
 
@@ -14,7 +15,7 @@ use http_body_util::BodyExt as _;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue},
 };
 use tracing::{Instrument as _, error, info_span, warn};
 
@@ -55,7 +56,7 @@ async fn route(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
     match (request.method(), request.uri().path()) {
-        (&Method::POST, "/v1/thesis") => thesis(&app, request).await,
+        (&Method::POST, "/v1/thesis") => thesis(app, request_id, request).await,
         (&Method::POST, "/v1/batch/thesis") => batch::answer(app, request_id, request).await,
         (&Method::GET | &Method::HEAD, "/v1/healthz") => health::healthz(&app),
         (&Method::GET | &Method::HEAD, "/v1/tickers") => health::tickers(&app),
@@ -85,18 +86,35 @@ fn label(path: &str) -> &'static str {
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("unknown")
 }
 
-async fn thesis(app: &Arc<App>, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+async fn thesis(
+    app: Arc<App>,
+    request_id: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
     let (head, body) = request.into_parts();
     let limits = &app.config().http;
     let within = limits.body();
     let mut body = http::read(&head.headers, body, limits.thesis_body_bytes_max, within).await?;
     let ThesisQuery { ticker, as_of, seed } = ThesisQuery::parse(&mut body)?;
     let ask = app.theses().ask(&ticker, as_of, seed).await?;
+    if accepts(&head.headers, "text/event-stream") {
+        return Ok(stream::answer(app, ask, request_id));
+    }
     let answer = app.theses().get(&ask, Patience::Deadline).await?;
     let mut response = json(answer.bytes);
     let cache = HeaderValue::from_static(if answer.hit { "hit" } else { "miss" });
     response.headers_mut().insert(X_CACHE, cache);
     Ok(response)
+}
+
+/// Tells whether the client asks for a media type by name.
+fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = ranges.flat_map(|ranges| ranges.split(',')).map(|range| {
+        let kind = range.split(';').next().unwrap_or_default();
+        kind.trim().to_ascii_lowercase()
+    });
+    kinds.any(|asked| asked == kind)
 }
 
 async fn metrics(app: &App) -> Result<Response<Body>, ApiError> {
@@ -151,5 +169,24 @@ fn log_failure(failure: &ApiError, request_id: &str) {
         error!(request.id = %request_id, causes, "a request failed inside: {failure}");
     } else {
         warn!(request.id = %request_id, causes, "a request was turned away: {failure}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_are_asked_for_by_name() {
+        let accepts = |ranges: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.append(ACCEPT, HeaderValue::from_static("text/plain"));
+            headers.append(ACCEPT, HeaderValue::from_static(ranges));
+            super::accepts(&headers, "application/x-ndjson")
+        };
+        assert!(accepts("application/x-ndjson"));
+        assert!(accepts("text/html, Application/X-NDJSON;q=0.9"));
+        assert!(!accepts("*/*"));
+        assert!(!accepts("application/json"));
     }
 }

@@ -97,6 +97,10 @@ mod paths {
     pub(super) fn openapi() {}
 }
 
+/// OpenAPI has no schema for events.
+const STREAM: &str = "An event `claim` {section, text, verdict, evidence} for each claim as soon as it stands, \
+    then `thesis` with the whole answer or `problem`.";
+
 /// Returns the OpenAPI document around the schema of the thesis.
 pub(crate) fn document(thesis: &Value) -> Value {
     let mut document = serde_json::to_value(Api::openapi()).unwrap_or_default();
@@ -120,7 +124,11 @@ pub(crate) fn document(thesis: &Value) -> Value {
     let element = json!({ "oneOf": [one, failed] });
     let ok = |path: &str| format!("/paths/{}/post/responses/200", path.replace('/', "~1"));
     if let Some(response) = document.pointer_mut(&ok("/v1/thesis")) {
-        response["content"] = json!({ "application/json": { "schema": one } });
+        let events = json!({ "type": "string", "description": STREAM });
+        response["content"] = json!({
+            "application/json": { "schema": one },
+            "text/event-stream": { "schema": events },
+        });
     }
     if let Some(response) = document.pointer_mut(&ok("/v1/batch/thesis")) {
         response["content"] = json!({

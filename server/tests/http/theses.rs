@@ -53,6 +53,70 @@ fn a_thesis_is_valid_and_cached() {
     assert_eq!(latest["as_of"], apple["last"]);
 }
 
+/// The events of a stream: name and data.
+fn events(body: &str) -> Vec<(&str, Value)> {
+    let blocks = body.split("\n\n").filter(|block| !block.is_empty());
+    blocks
+        .map(|block| {
+            let (name, data) = block.split_once('\n').unwrap();
+            let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+            (name.strip_prefix("event: ").unwrap(), data)
+        })
+        .collect()
+}
+
+#[test]
+fn claims_are_streamed_before_the_thesis() {
+    let server = Server::start();
+    let body = br#"{"ticker":"AAPL","as_of":"2022-09-30"}"#;
+    let bytes = request("POST", "/v1/thesis", "Accept: text/event-stream\r\n", body);
+    let streamed = raw(server.address(), &bytes);
+    assert_eq!(streamed.status, 200, "{}", streamed.text());
+    assert_eq!(streamed.header("content-type"), Some("text/event-stream"));
+    let text = streamed.text();
+    let mut events = events(&text);
+    let (name, thesis) = events.pop().unwrap();
+    assert_eq!(name, "thesis");
+    let mut claims: Vec<(String, String)> = Vec::new();
+    for (name, claim) in events {
+        assert_eq!(name, "claim");
+        let id = claim["evidence"]["claim_id"].as_str().unwrap().to_owned();
+        let same = thesis["thesis"]["evidence"].as_array().unwrap();
+        assert!(same.contains(&claim["evidence"]), "{id}");
+        claims.push((id, claim["text"].as_str().unwrap().to_owned()));
+    }
+    let mut whole: Vec<(String, String)> = Vec::new();
+    for (section, letter) in [
+        ("market", 'M'),
+        ("fundamentals", 'F'),
+        ("sentiment", 'S'),
+        ("technicals", 'T'),
+        ("insider", 'I'),
+        ("risks", 'R'),
+    ] {
+        let texts = thesis["thesis"][section].as_array().unwrap();
+        whole.extend(
+            texts
+                .iter()
+                .enumerate()
+                .map(|(i, text)| (format!("{letter}{}", i + 1), text.as_str().unwrap().to_owned())),
+        );
+    }
+    claims.sort();
+    whole.sort();
+    assert_eq!(claims, whole);
+    // The same answer as without a stream, now from the cache and at once.
+    let plain = post(server.address(), "/v1/thesis", body);
+    assert_eq!(plain.header("x-cache"), Some("hit"));
+    assert_eq!(plain.json(), thesis);
+    let again = raw(server.address(), &bytes).text();
+    assert_eq!(self::events(&again), [("thesis", thesis)]);
+    // What is wrong with the request is a problem, not an event.
+    let unknown =
+        request("POST", "/v1/thesis", "Accept: text/event-stream\r\n", br#"{"ticker":"AAPLX"}"#);
+    assert_eq!(raw(server.address(), &unknown).status, 404);
+}
+
 #[test]
 fn identical_requests_share_one_decode() {
     let server = Server::start();

@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 pub use types::{
     ContextConfig, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest,
-    ModelInfo, Priority, Sampling, Timings, Usage,
+    ModelInfo, Priority, Sampling, Timings, Usage, Written,
 };
 
 use self::supervisor::{Command, Entry, Supervisor};
@@ -111,6 +111,19 @@ impl Engine {
     /// # Errors
     /// See [`InferenceError`]; a full queue is refused at once.
     pub async fn generate(&self, request: GenerationRequest) -> Result<Generation, InferenceError> {
+        self.generate_telling(request, None).await
+    }
+
+    /// As [`Self::generate`]; sends each claim as soon as it is written, again
+    /// where a worker died meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub async fn generate_telling(
+        &self,
+        request: GenerationRequest,
+        claims: Option<mpsc::UnboundedSender<Written>>,
+    ) -> Result<Generation, InferenceError> {
         request.check()?;
         let shared = &*self.shared;
         self.admits(request.priority)?;
@@ -127,6 +140,7 @@ impl Engine {
             deadline: Instant::now() + request.timeout,
             request,
             answer,
+            claims,
             held: (place, turn),
             sent: false,
             attempts: 0,

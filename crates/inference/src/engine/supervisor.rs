@@ -17,8 +17,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest, Turn, link::Link,
-    start_error,
+    EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest, Turn, Written,
+    link::Link, start_error,
 };
 use crate::{
     error::InferenceError,
@@ -40,6 +40,8 @@ pub(super) struct Entry {
     pub(super) request: GenerationRequest,
     pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Outcome>,
+    /// Who wants to know of each claim. A worker's death repeats them.
+    pub(super) claims: Option<mpsc::UnboundedSender<Written>>,
     /// Held until the request is answered; dropped with the entry.
     #[allow(dead_code, reason = "held for its destructors")]
     pub(super) held: (OwnedSemaphorePermit, Option<Turn>),
@@ -225,6 +227,12 @@ impl Supervisor {
                 return Some(Ended::Refused(InferenceError::Model { detail }));
             }
             FromWorker::Progress(progress) => self.on_progress(link, progress),
+            FromWorker::Written { id, claim } => {
+                let claims = self.entries.get(&id).and_then(|entry| entry.claims.as_ref());
+                if let Some(claims) = claims {
+                    let _ = claims.send(claim);
+                }
+            }
             FromWorker::Finished { id, generation } => {
                 metrics::finished(&generation);
                 self.note_service(generation.timings.service());

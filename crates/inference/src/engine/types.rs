@@ -188,6 +188,17 @@ impl GenerationRequest {
     }
 }
 
+/// A claim that is written while others are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Index into the sections of the plan.
+    pub section: usize,
+    /// Number of the claim in its section, from 0.
+    pub position: usize,
+    /// What was chosen and written.
+    pub pick: Pick,
+}
+
 /// What was decoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Generation {

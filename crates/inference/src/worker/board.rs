@@ -109,6 +109,11 @@ impl Board {
         }
     }
 
+    /// Sends a message to the front.
+    pub(super) fn tell(&self, message: &FromWorker) {
+        self.outbox.send(message);
+    }
+
     /// Notes that a lane decodes so many tokens now.
     pub(super) fn stepped(&self, lane: usize, tokens: usize) {
         let mut state = self.lock();

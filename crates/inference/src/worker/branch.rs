@@ -110,8 +110,9 @@ impl Branch {
         Ok(())
     }
 
-    /// Returns what was written. A grammar spells characters, so it is UTF-8.
-    pub(super) fn into_text(self) -> String {
+    /// Returns what was written. A grammar spells characters, so a claim that is
+    /// complete is UTF-8.
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.text).into_owned()
     }
 

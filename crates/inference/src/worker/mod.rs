@@ -138,7 +138,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     outbox.send(&FromWorker::Ready(info));
     thread::scope(|scope| {
         for (index, lane) in lanes.into_iter().enumerate() {
-            let work = Work { model: &model, prompts: &prompts, board: &board, outbox, index };
+            let work = Work { model: &model, prompts: &prompts, board: &board, index };
             scope.spawn(move || work.run(lane));
         }
     });
@@ -150,7 +150,6 @@ struct Work<'a, 'model> {
     model: &'model LlamaModel,
     prompts: &'a Prompts,
     board: &'a Board,
-    outbox: &'a Outbox,
     index: usize,
 }
 
@@ -174,7 +173,7 @@ impl<'model> Work<'_, 'model> {
             let outcome = session.run();
             // A lane that cannot be reset would mix two requests.
             let outcome = lane.reset().and(outcome);
-            self.outbox.send(&match outcome {
+            self.board.tell(&match outcome {
                 Ok(generation) => FromWorker::Finished { id, generation },
                 Err(error) => FromWorker::Failed { id, error },
             });

@@ -22,8 +22,9 @@ use super::{
     sampler::Sampler,
 };
 use crate::{
-    engine::{Generation, Priority, Sampling, Timings, Usage},
+    engine::{Generation, Priority, Sampling, Timings, Usage, Written},
     error::InferenceError,
+    protocol::FromWorker,
 };
 
 /// A request that is tokenized and compiled.
@@ -60,8 +61,19 @@ pub(super) struct PreparedChoice {
 /// A claim: its section, what it cites, and the branch that writes it.
 struct Claim {
     section: usize,
+    position: usize,
     choice: usize,
+    /// None where nothing is left to write.
     branch: Option<Branch>,
+    /// Whether the front knows it.
+    is_told: bool,
+}
+
+impl Claim {
+    fn pick(&self) -> Pick {
+        let text = self.branch.as_ref().map(Branch::text).unwrap_or_default();
+        Pick { choice: self.choice, text }
+    }
 }
 
 /// The work on one request.
@@ -91,7 +103,10 @@ impl Session<'_, '_> {
         self.timings.choose_ms = lap(&mut since);
         self.write(&mut claims)?;
         self.timings.write_ms = lap(&mut since);
-        let picks = self.picks(claims);
+        let mut picks = vec![Vec::new(); self.request.sections.len()];
+        for claim in &claims {
+            picks[claim.section].push(claim.pick());
+        }
         let code_logits = self.decide(&picks)?;
         self.timings.decide_ms = lap(&mut since);
         let Self { usage, timings, steps, .. } = self;
@@ -128,7 +143,13 @@ impl Session<'_, '_> {
         let mut claims = Vec::new();
         for (i, section) in request.sections.iter().enumerate() {
             if section.is_silent {
-                claims.push(Claim { section: i, choice: 0, branch: None });
+                claims.push(Claim {
+                    section: i,
+                    position: 0,
+                    choice: 0,
+                    branch: None,
+                    is_told: false,
+                });
             } else {
                 openings.push((i, self.lane.fork(PROMPT)?));
             }
@@ -151,13 +172,20 @@ impl Session<'_, '_> {
             let prepared = &request.sections[section];
             let position = position + count(prepared.open.len());
             for (k, choice) in choices.into_iter().enumerate() {
+                // The first claim goes on in the section's own branch.
                 let sequence = if k == 0 { sequence } else { self.lane.fork(sequence)? };
                 let PreparedChoice { code, matcher } = &prepared.choices[choice];
                 let matcher = matcher.as_ref().map(Matcher::deep_clone);
                 let sampler = sampler(request, section, k + 1);
                 let mut branch = Branch::new((sequence, position), vec![*code], matcher, sampler);
                 branch.force(self.model, &mut self.usage)?;
-                claims.push(Claim { section, choice, branch: Some(branch) });
+                claims.push(Claim {
+                    section,
+                    position: k,
+                    choice,
+                    branch: Some(branch),
+                    is_told: false,
+                });
             }
         }
         // Silent sections were noted first.
@@ -171,6 +199,7 @@ impl Session<'_, '_> {
         let mut usage = self.usage;
         let mut mask_us = 0;
         loop {
+            self.tell(claims);
             let mut writing: Vec<&mut Branch> = claims
                 .iter_mut()
                 .filter_map(|claim| claim.branch.as_mut())
@@ -208,13 +237,15 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    fn picks(&self, claims: Vec<Claim>) -> Vec<Vec<Pick>> {
-        let mut picks = vec![Vec::new(); self.request.sections.len()];
-        for Claim { section, choice, branch } in claims {
-            let text = branch.map(Branch::into_text).unwrap_or_default();
-            picks[section].push(Pick { choice, text });
+    /// Tells the front of claims that are complete now.
+    fn tell(&self, claims: &mut [Claim]) {
+        let is_done = |claim: &Claim| claim.branch.as_ref().is_none_or(Branch::is_done);
+        for claim in claims.iter_mut().filter(|claim| !claim.is_told && is_done(claim)) {
+            let Claim { section, position, .. } = *claim;
+            let written = Written { section, position, pick: claim.pick() };
+            self.board.tell(&FromWorker::Written { id: self.request.id, claim: written });
+            claim.is_told = true;
         }
-        picks
     }
 
     /// Reads the decision's logits after the whole answer.
