@@ -2,7 +2,7 @@
 
 PORT ?= 8080
 R2R_DATA_DIR ?= data
-# Parts of the load test: k6 verify determinism chaos, or all.
+# Parts of the load test: k6 verify determinism chaos peer, or all (but peer).
 PARTS ?= k6
 # Which benches to run: a part of their names.
 FILTER ?=
@@ -13,7 +13,7 @@ export PORT R2R_DATA_DIR
 help:
 	@echo 'make run        install what is missing, build, fetch model and data, serve on PORT ($(PORT))'
 	@echo 'make test       the same setup, then all tests, doc tests and the house rules'
-	@echo 'make bench      criterion benches of everything but the model'
+	@echo 'make bench      criterion benches of everything around the model, then theses a minute'
 	@echo 'make loadtest   k6 against a server of its own; PARTS="k6 verify determinism chaos" or all'
 	@echo 'make clean      remove target/ and data/'
 	@echo 'variables: PORT, R2R_DATA_DIR ($(R2R_DATA_DIR)), PARTS ($(PARTS))'

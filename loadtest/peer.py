@@ -85,7 +85,7 @@ def case(r2r: Path, data_dir: Path, ticker: str, as_of: str) -> Case:
     user = show("prompt").split("\n---\n", 1)[1]
     plan, rules = show("grammar").split("\n\n", 1)
     phrases = {
-        name: re.findall(r'"([^",][^"]*[^".])"', rest) for name, rest in re.findall(r"^([A-Z_]+): (.*)$", rules, re.M)
+        name: re.findall(r'"([^"]+)"', said) for name, said in re.findall(r"^([A-Z_]+): .*?\((.*)\)", rules, re.M)
     }
     claims, allowed, leads, section = {}, {}, {}, ""
     for line in plan.splitlines():
@@ -94,7 +94,7 @@ def case(r2r: Path, data_dir: Path, ticker: str, as_of: str) -> Case:
             claims[section], allowed[section], leads[section] = int(opened[2]), {}, {}
         else:
             code, rule = line.split()[0], line.split()[-1]
-            allowed[section][code], leads[section][code] = phrases.get(rule, ["no data"]), line
+            allowed[section][code], leads[section][code] = phrases.get(rule, ["no data"]), line.split(maxsplit=2)[2]
     schemas = {form: schema(claims, allowed, form) for form in FORMS}
     return Case(ticker, as_of, user, schemas, leads, allowed)
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from r2r_server import NO_ANSWER_CACHE, REPOSITORY, Server, counters, request
 
-PARTS = ["k6", "verify", "determinism", "chaos"]
+# `peer` is not in `all`: it builds llama-server first.
+ALL = ["k6", "verify", "determinism", "chaos"]
+PARTS = [*ALL, "peer"]
 HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
 
@@ -151,7 +153,7 @@ def main() -> int:
     parser.add_argument("--batches", type=int, default=1)
     parser.add_argument("--duration-s", type=int, default=60)
     args = parser.parse_args()
-    parts = PARTS if "all" in args.parts else args.parts or ["k6"]
+    parts = ALL if "all" in args.parts else args.parts or ["k6"]
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -161,6 +163,7 @@ def main() -> int:
         "verify": run_verify,
         "determinism": lambda args, common: script("determinism.py", args, *common),
         "chaos": lambda args, common: script("chaos_worker.py", args, *common),
+        "peer": lambda args, common: script("peer.py", args, *common),
     }
     codes = {}
     for part in parts:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make bench`: criterion benches; the lake bench reads the real snapshot.
+# `make bench`: criterion benches on the real snapshot, then theses a minute.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -15,8 +15,7 @@ use contract::plan;
 use domain::{AsOfRead, Label};
 use futures::future::join_all;
 use inference::{
-    ContextConfig, Engine, EngineConfig, Generation, GenerationRequest, Priority, WorkerCommand,
-    Writer,
+    ContextConfig, Engine, EngineConfig, Generation, GenerationRequest, WorkerCommand, Writer,
     model::{ModelManifest, locate},
 };
 
@@ -30,7 +29,7 @@ fn variants() -> Vec<(&'static str, ContextConfig)> {
     let one_lane = ContextConfig { lanes: 1, threads: cpus, ..default };
     vec![
         ("default", default),
-        ("chunk 32", ContextConfig { chunk: 32, ..default }),
+        ("chunk 64", ContextConfig { chunk: 64, ..default }),
         ("chunk 128", ContextConfig { chunk: 128, ..default }),
         ("chunk 256", ContextConfig { chunk: 256, ..default }),
         ("one lane, all threads", one_lane),
@@ -44,7 +43,6 @@ fn request(read: &AsOfRead, seed: u64) -> GenerationRequest {
         seed,
         sampling: Writer::DEFAULT_SAMPLING,
         max_tokens: 32,
-        priority: Priority::Batch,
         timeout: Duration::from_secs(600),
     }
 }

@@ -47,7 +47,7 @@ enum Show {
     Prompt,
     /// The evidence with sources and times.
     Catalogue,
-    /// What may be cited and written, and the rules of the wording.
+    /// The plan: what may be cited, how claims begin, the rules of their wording.
     Grammar,
 }
 
@@ -79,11 +79,13 @@ async fn write(args: &Args, data_dir: &Path, read: &AsOfRead) -> anyhow::Result<
     let model = model::locate(&args.model, &data_dir.join("models"), &worker)?;
     let progress = ProgressBar::new_spinner().with_message("decoding");
     progress.enable_steady_tick(Duration::from_millis(120));
-    let config = EngineConfig::new(model, contract::system_prompt(), worker);
+    let mut config = EngineConfig::new(model, contract::system_prompt(), worker);
+    // One thesis takes one lane.
+    config.context.lanes = 1;
     let writer = Writer::start(config, Writer::DEFAULT_SAMPLING).await?;
     let ask = WriteRequest {
         seed: args.seed,
-        priority: Priority::Interactive,
+        admission: writer.engine().admit(Priority::Interactive)?,
         timeout: Duration::from_secs(args.timeout_s),
         claims: None,
     };

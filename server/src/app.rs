@@ -73,10 +73,14 @@ impl App {
         let (model_name, digest) = (model.name().to_owned(), model.digest());
         let mut engine = EngineConfig::new(model, contract::system_prompt(), worker);
         engine.max_in_flight = config.engine.queue_max;
+        engine.context.threads = config.engine.threads;
+        if config.engine.lanes > 0 {
+            engine.context.lanes = config.engine.lanes;
+        }
         engine.max_wait = Duration::from_millis(config.engine.wait_max_ms);
         let writer = Writer::start(engine, Writer::DEFAULT_SAMPLING).await?;
-        let (cache, batch, deadline) = (&config.cache, &config.batch, config.http.deadline());
-        let theses = Theses::new(snapshot, writer, digest, schema, cache, batch, deadline);
+        let (cache, deadline) = (&config.cache, config.http.deadline());
+        let theses = Theses::new(snapshot, writer, digest, schema, cache, deadline);
         Ok(Self { config, theses, model_name, openapi, metrics })
     }
 

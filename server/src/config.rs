@@ -74,6 +74,10 @@ pub struct DataConfig {
 pub struct EngineConfig {
     /// Name of the model, or path of its `.toml` manifest or `.gguf` file.
     pub model: String,
+    /// Theses decoded at the same time; 0 stands for one a CPU.
+    pub lanes: u32,
+    /// Threads of each lane.
+    pub threads: u32,
     /// Requests that may wait for the engine; one more is answered 503.
     pub queue_max: usize,
     /// A single request that would wait longer than this for the engine is
@@ -97,9 +101,6 @@ pub struct CacheConfig {
 pub struct BatchConfig {
     /// Most tickers of one batch.
     pub tickers_max: usize,
-    /// Theses all batches together may have in the engine: as many as it decodes
-    /// at a time keep it busy and leave its queue to single requests.
-    pub in_engine_max: usize,
 }
 
 impl Default for HttpConfig {
@@ -129,7 +130,13 @@ impl Default for DataConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { model: ModelManifest::DEFAULT.to_owned(), queue_max: 64, wait_max_ms: 1_300 }
+        Self {
+            model: ModelManifest::DEFAULT.to_owned(),
+            lanes: 0,
+            threads: 1,
+            queue_max: 64,
+            wait_max_ms: 1_300,
+        }
     }
 }
 
@@ -141,7 +148,7 @@ impl Default for CacheConfig {
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { tickers_max: 1_000, in_engine_max: 8 }
+        Self { tickers_max: 1_000 }
     }
 }
 
@@ -200,7 +207,7 @@ impl Config {
             ("http.deadline_ms", http.deadline_ms),
             ("engine.queue_max", self.engine.queue_max as u64),
             ("engine.wait_max_ms", self.engine.wait_max_ms),
-            ("batch.in_engine_max", self.batch.in_engine_max as u64),
+            ("engine.threads", self.engine.threads.into()),
         ];
         if let Some(&(key, found)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Range { key, found, expected: "more than 0" });
@@ -222,11 +229,6 @@ impl Config {
                 found: tickers as u64,
                 expected,
             });
-        }
-        if self.batch.in_engine_max > self.engine.queue_max {
-            let found = self.batch.in_engine_max as u64;
-            let expected = "at most engine.queue_max";
-            return Err(ConfigError::Range { key: "batch.in_engine_max", found, expected });
         }
         Ok(())
     }
@@ -270,7 +272,7 @@ mod tests {
             ("[http]\nlisten = 'everywhere'", "listen"),
             ("[http]\nhead_ms = 0", "head_ms"),
             ("[batch]\ntickers_max = 5000", "tickers_max"),
-            ("[batch]\nin_engine_max = 65", "in_engine_max"),
+            ("[engine]\nthreads = 0", "threads"),
         ] {
             let message = parse(toml).unwrap_err();
             assert!(message.contains(word), "{toml:?}: {message}");

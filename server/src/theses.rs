@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use contract::{Claim, Schema, Thesis};
 use domain::{AsOf, AsOfRead, Digest, Ticker};
-use inference::{InferenceError, Priority, WriteError, WriteRequest, Writer};
+use inference::{Admission, InferenceError, Priority, WriteError, WriteRequest, Writer};
 use lake::{LakeError, Snapshot};
 use moka::{future::Cache, notification::RemovalCause};
 use tokio::{
@@ -20,12 +20,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use crate::{
-    api::request,
-    config::{BatchConfig, CacheConfig},
-    metrics as names,
-    problem::ApiError,
-};
+use crate::{api::request, config::CacheConfig, metrics as names, problem::ApiError};
 
 /// Bytes an entry costs beyond its texts.
 const ENTRY_BYTES: usize = 256;
@@ -108,7 +103,6 @@ impl Theses {
         model: Digest,
         schema: Schema,
         cache: &CacheConfig,
-        batch: &BatchConfig,
         deadline: Duration,
     ) -> Self {
         let reads = Cache::builder()
@@ -121,6 +115,8 @@ impl Theses {
             .weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY_BYTES))
             .eviction_listener(|_, _, cause| evicted("answers", cause))
             .build();
+        // One waits while the others are decoded, so that no lane is ever idle.
+        let places = writer.engine().lanes() as usize + 1;
         Self {
             snapshot,
             writer,
@@ -129,10 +125,16 @@ impl Theses {
             schema,
             reads,
             answers,
-            batch_places: Semaphore::new(batch.in_engine_max),
+            batch_places: Semaphore::new(places),
             reading: Semaphore::new(1),
             deadline,
         }
+    }
+
+    /// Returns how many elements of batches are in the engine at most.
+    #[must_use]
+    pub fn batch_places(&self) -> usize {
+        self.writer.engine().lanes() as usize + 1
     }
 
     /// Returns the snapshot theses are written from.
@@ -230,13 +232,20 @@ impl Theses {
         result
     }
 
-    /// Tells whether a single request would be taken now.
-    fn admits(&self) -> Result<(), ApiError> {
-        let admitted = self.writer.engine().admits(Priority::Interactive);
-        admitted.map_err(|error| self.write_error(error.into()))
-    }
-
     async fn get_within(&self, ask: &Ask, caller: Caller) -> Result<Answer, ApiError> {
+        // An element of a batch has its read and its place before it leads: a
+        // person who asks the same waits for the engine only.
+        let _place = match caller.patience {
+            Patience::Deadline => None,
+            Patience::Batch => {
+                if let Some(bytes) = self.answers.get(ask).await {
+                    lookup("answers", true);
+                    return Ok(Answer { bytes, hit: true });
+                }
+                self.read(ask).await?;
+                Some(self.batch_places.acquire().await)
+            }
+        };
         loop {
             // Whether this request does the work, or waits for one that does.
             let leads = AtomicBool::new(false);
@@ -260,29 +269,27 @@ impl Theses {
 
     async fn write(&self, ask: &Ask, caller: &Caller) -> Result<Bytes, ApiError> {
         let Caller { patience, ends_at, ref claims } = *caller;
-        let priority = patience.priority();
-        if patience == Patience::Deadline {
-            // What will be refused is not worth a read.
-            self.admits()?;
-        }
-        let read = self.read(ask).await?;
-        let _place = match patience {
-            Patience::Deadline => None,
-            Patience::Batch => Some(self.batch_places.acquire().await),
-        };
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
+        // What will be refused is not worth a read.
+        let admission = self.admit(patience, ends_at).await?;
+        let read = self.read(ask).await?;
+        let timeout = ends_at.saturating_duration_since(Instant::now());
+        let request = WriteRequest { seed: ask.seed, admission, timeout, claims: claims.clone() };
+        let thesis = self.writer.write(&read, request).await;
+        self.seal(&thesis.map_err(|error| self.write_error(error))?)
+    }
+
+    /// Takes a place in the engine; an element of a batch waits for one.
+    async fn admit(&self, patience: Patience, ends_at: Instant) -> Result<Admission, ApiError> {
         loop {
-            let left = ends_at.saturating_duration_since(Instant::now());
-            let (seed, claims) = (ask.seed, claims.clone());
-            let request = WriteRequest { seed, priority, timeout: left, claims };
-            match self.writer.write(&read, request).await {
-                Ok(thesis) => return self.seal(&thesis),
-                Err(WriteError::Inference(InferenceError::Overloaded { retry_after }))
-                    if patience == Patience::Batch && left > PAUSE_MAX =>
+            match (self.writer.engine().admit(patience.priority()), patience) {
+                (Ok(admission), _) => return Ok(admission),
+                (Err(InferenceError::Overloaded { retry_after }), Patience::Batch)
+                    if ends_at.saturating_duration_since(Instant::now()) > PAUSE_MAX =>
                 {
                     sleep(retry_after.min(PAUSE_MAX)).await;
                 }
-                Err(error) => return Err(self.write_error(error)),
+                (Err(error), _) => return Err(self.write_error(error.into())),
             }
         }
     }

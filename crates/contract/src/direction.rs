@@ -24,6 +24,11 @@ const DOWN: &str = "\
     underperforming unfavorable unfavourable unhealthy weak weaken weakened weaker weakness \
     worse worsened worst";
 
+/// Words in which claims read their evidence, beyond those above. In a text they
+/// say too little to go by ("home buyers").
+const READ_UP: &str = "buyers comfort favour helps supports tailwind";
+const READ_DOWN: &str = "caution headwind sellers slipping weighs";
+
 /// A direction a sentence can assert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
@@ -43,24 +48,29 @@ impl Direction {
             Self::Down => Self::Up,
         }
     }
-
-    /// Returns the words that assert the direction, in lower case.
-    pub fn words(self) -> impl Iterator<Item = &'static str> {
-        let words = match self {
-            Self::Up => UP,
-            Self::Down => DOWN,
-        };
-        words.split_ascii_whitespace()
-    }
 }
 
-/// Returns the directions `text` asserts. Negation is not understood, which
+/// Returns the directions a text speaks of. Negation is not understood, which
 /// errs on the side of refuting a claim.
 pub(crate) fn directions(text: &str) -> BTreeSet<Direction> {
+    spoken(text, &[[UP], [DOWN]])
+}
+
+/// Returns the directions a claim's own words assert.
+pub(crate) fn asserted(own_words: &str) -> BTreeSet<Direction> {
+    spoken(own_words, &[[UP, READ_UP], [DOWN, READ_DOWN]])
+}
+
+/// `lists` holds the words of each direction, in the order of [`Direction::ALL`].
+fn spoken<const N: usize>(text: &str, lists: &[[&str; N]; 2]) -> BTreeSet<Direction> {
     let lower = text.to_ascii_lowercase();
     let words: BTreeSet<&str> = lower.split(|c: char| !c.is_ascii_alphabetic()).collect();
-    let asserts = |d: &Direction| d.words().any(|word| words.contains(word));
-    Direction::ALL.into_iter().filter(asserts).collect()
+    let speaks = |lists: &[&str; N]| {
+        let mut list = lists.iter().flat_map(|list| list.split_ascii_whitespace());
+        list.any(|word| words.contains(word))
+    };
+    let both = Direction::ALL.into_iter().zip(lists);
+    both.filter(|(_, lists)| speaks(lists)).map(|(direction, _)| direction).collect()
 }
 
 /// Returns what `item` says about the stock: the sign of a signed number as its
@@ -79,12 +89,12 @@ pub(crate) fn reading(item: &EvidenceItem) -> Option<Direction> {
     }
 }
 
-/// Returns the directions that a claim on `item` may assert: the sign of a
-/// number and what that says about the stock, and of a text what it says itself.
+/// Returns the directions that a claim on `item` may assert: what a number says
+/// about the stock, and of a text what it says itself.
 pub(crate) fn supported(item: &EvidenceItem) -> BTreeSet<Direction> {
     match &item.kind {
         EvidenceKind::Text(snippet) => directions(&snippet.text),
-        EvidenceKind::Numeric(feature) => sign(feature).into_iter().chain(reading(item)).collect(),
+        EvidenceKind::Numeric(_) => reading(item).into_iter().collect(),
     }
 }
 
@@ -110,5 +120,26 @@ mod tests {
         assert_eq!(directions("Apple Lowers output"), [Direction::Down].into());
         assert_eq!(directions("rose, then fell below"), Direction::ALL.into());
         assert_eq!(directions("higher-margin"), [Direction::Up].into());
+        assert!(directions("home buyers").is_empty());
+    }
+
+    /// Verification must be able to refute a phrase of the wrong rule.
+    #[test]
+    fn each_phrase_asserts_the_direction_of_its_rule() {
+        let rules = crate::plan::PHRASES.lines().filter_map(|line| line.split_once(": "));
+        let mut phrases = 0;
+        for (rule, alternatives) in rules.filter(|(rule, _)| !rule.starts_with("//")) {
+            let expected: BTreeSet<Direction> = match rule.rsplit_once('_') {
+                Some((_, "UP")) => [Direction::Up].into(),
+                Some((_, "DOWN")) => [Direction::Down].into(),
+                _ => BTreeSet::new(),
+            };
+            let alternatives = alternatives.split_once('(').unwrap().1.rsplit_once(')').unwrap().0;
+            for phrase in alternatives.split('"').skip(1).step_by(2) {
+                assert_eq!(asserted(phrase), expected, "{rule}: {phrase}");
+                phrases += 1;
+            }
+        }
+        assert!(phrases > 40, "{phrases}");
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers inside text: the one rule that grammar, verification and invariants share.
+//! Numbers inside text: the one rule that verification and invariants share.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -7,8 +7,8 @@ use regex_lite::Regex;
 static NUMBER: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\d+(?:,\d{3})*(?:\.\d+)?").expect("the pattern is constant"));
 
-/// Words that state a number without a digit. A claim may not use them: they
-/// could not be looked up in the evidence.
+/// Words that state a number without a digit. A claim may use them only where its
+/// evidence does.
 pub(crate) const NUMBER_WORDS: [&str; 42] = [
     "zero",
     "one",

@@ -8,7 +8,7 @@
 
 use std::{fmt::Write as _, ops::Range};
 
-use domain::{AsOfRead, EvidenceId, EvidenceItem, EvidenceKind, Feature, Section, Unit};
+use domain::{AsOfRead, EvidenceId, EvidenceItem, EvidenceKind, Feature, Section, Snippet, Unit};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -131,10 +131,7 @@ fn choice(code: char, item: &EvidenceItem) -> Choice {
             let counts = if feature.unit == Unit::Count { "count of " } else { "" };
             (format!("The {counts}{} is {}", feature.title, feature.rendered()), false)
         }
-        EvidenceKind::Text(snippet) => {
-            let text = one_line(&snippet.text).replace('"', "'");
-            (format!("Reported: \"{}\"", text.trim_end_matches('.')), false)
-        }
+        EvidenceKind::Text(snippet) => (format!("Reported: \"{}\"", reported(snippet)), false),
     };
     let direction = match reading(item) {
         Some(Direction::Up) => "UP",
@@ -143,6 +140,12 @@ fn choice(code: char, item: &EvidenceItem) -> Choice {
     };
     let rule = format!("{}_{direction}", item.section().key().to_uppercase());
     Choice { evidence: item.id, code, lead, rule: (!silent).then_some(rule) }
+}
+
+/// A text as a claim passes it on.
+pub(crate) fn reported(snippet: &Snippet) -> String {
+    let text = one_line(&snippet.text).replace('"', "'");
+    text.trim_end_matches('.').to_owned()
 }
 
 /// The sentence of a section that has nothing to go on.

@@ -63,16 +63,29 @@ impl Schema {
     }
 }
 
+/// The code that decides what the model reads and may write: a change of a rule
+/// must show in the digest.
+const CODE: [&str; 4] = [
+    include_str!("direction.rs"),
+    include_str!("plan.rs"),
+    include_str!("prompt.rs"),
+    include_str!("verify.rs"),
+];
+
 /// Returns the digest over everything that decides what the model reads and may
-/// write: system prompt, grammar, schema, ticker rule, disclaimer and the version
-/// of the rules in code.
+/// write: system prompt, phrases, schema, ticker rule, disclaimer, version and
+/// the code of the rules.
 #[must_use]
 pub fn contract_digest() -> Digest {
     let texts = [system_prompt(), PHRASES, SCHEMA];
     let rules = [env!("CARGO_PKG_VERSION"), Ticker::PATTERN, DISCLAIMER];
     // Length prefixes keep ("ab", "c") and ("a", "bc") apart.
-    let framed: String =
-        texts.iter().chain(&rules).map(|part| format!("{}:{part}", part.len())).collect();
+    let framed: String = texts
+        .iter()
+        .chain(&rules)
+        .chain(&CODE)
+        .map(|part| format!("{}:{part}", part.len()))
+        .collect();
     Digest::of(framed)
 }
 

@@ -225,7 +225,7 @@ pub struct Receipt {
     pub model_digest: Digest,
     /// Id of the data snapshot.
     pub snapshot_id: Digest,
-    /// SHA-256 over system prompt, grammar and schema.
+    /// SHA-256 over everything that decides what is read and may be written.
     pub contract_digest: Digest,
     /// The request's seed.
     pub seed: u64,

@@ -6,9 +6,9 @@ use domain::{AsOfRead, EvidenceId, EvidenceItem, EvidenceKind};
 use thiserror::Error;
 
 use crate::{
-    direction::{Direction, directions, supported},
+    direction::{Direction, asserted, supported},
     numbers::{NUMBER_WORDS, numbers},
-    plan::{DraftClaim, abstention},
+    plan::{DraftClaim, abstention, reported},
 };
 
 /// Why a claim does not stand.
@@ -53,7 +53,7 @@ pub fn verify<'a>(read: &'a AsOfRead, claim: &DraftClaim) -> Result<&'a Evidence
             return Err(Refutation::Value(rendered));
         }
     }
-    let stated = stated_directions(item, &claim.text);
+    let stated = asserted(&own_words(item, &claim.text));
     let unsupported: BTreeSet<Direction> = stated.difference(&supported(item)).copied().collect();
     if unsupported.is_empty() { Ok(item) } else { Err(Refutation::Direction(unsupported)) }
 }
@@ -76,11 +76,11 @@ pub(crate) fn check_numbers(claim: &str, evidence: &str) -> Result<(), Refutatio
     }
 }
 
-/// A claim on a number opens with the name of its feature, which may itself hold
-/// a directional word ("revenue growth"): only what follows asserts something.
-fn stated_directions(item: &EvidenceItem, claim: &str) -> BTreeSet<Direction> {
+/// What a claim says beyond naming its evidence: the name of a feature may hold a
+/// directional word ("revenue growth"), and a quoted text speaks for itself.
+fn own_words(item: &EvidenceItem, claim: &str) -> String {
     match &item.kind {
-        EvidenceKind::Numeric(feature) => directions(&claim.replacen(&feature.title, "", 1)),
-        EvidenceKind::Text(_) => directions(claim),
+        EvidenceKind::Numeric(feature) => claim.replacen(&feature.title, "", 1),
+        EvidenceKind::Text(snippet) => claim.replacen(&reported(snippet), "", 1),
     }
 }

@@ -8,8 +8,8 @@ use thiserror::Error;
 /// A failed generation. Each variant has one meaning for the HTTP layer.
 #[derive(Debug, Clone, PartialEq, Error, Serialize, Deserialize)]
 pub enum InferenceError {
-    /// The queue is full: 503 with `Retry-After`.
-    #[error("the inference queue is full")]
+    /// The queue is full, or a person would wait too long: 503 with `Retry-After`.
+    #[error("the inference engine is busy")]
     Overloaded {
         /// When a place is likely to be free.
         retry_after: Duration,
@@ -21,10 +21,14 @@ pub enum InferenceError {
     /// up: 503 with `Retry-After`.
     #[error("the inference worker is not available")]
     WorkerLost,
+    /// The caller has left: nobody sees it.
+    #[error("the caller has left")]
+    Cancelled,
     /// The engine is shutting down: 503.
     #[error("the inference engine is shutting down")]
     ShuttingDown,
-    /// Prompt and requested output do not fit into one context: 422.
+    /// Prompt and requested output do not fit into one context: the data has
+    /// outgrown the configuration, 500.
     #[error(
         "the prompt of {prompt_tokens} tokens and an answer of {answer_tokens} \
          exceed the {limit} tokens of a context"

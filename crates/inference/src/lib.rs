@@ -17,8 +17,8 @@ pub mod worker;
 mod writer;
 
 pub use engine::{
-    ContextConfig, Engine, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest,
-    ModelInfo, Priority, Sampling, Timings, Usage, Written,
+    Admission, ContextConfig, Engine, EngineConfig, EngineState, EngineStatus, Generation,
+    GenerationRequest, ModelInfo, Priority, Sampling, Timings, Usage, Written,
 };
 pub use error::InferenceError;
 pub use metrics::describe as describe_metrics;

@@ -10,17 +10,17 @@ use crate::{engine::Generation, protocol::Progress};
 /// Describes the metrics to the installed recorder.
 pub fn describe() {
     describe_counter!("r2r_worker_restarts_total", "Worker processes replaced");
-    describe_counter!("r2r_sequences_cancelled_total", "Theses their caller gave up");
-    describe_counter!("r2r_sequences_retried_total", "Theses begun again on a new worker");
-    describe_counter!("r2r_sequences_refused_total", "Theses refused by a full queue");
+    describe_counter!("r2r_engine_cancelled_total", "Theses their caller gave up");
+    describe_counter!("r2r_engine_retried_total", "Theses begun again on a new worker");
+    describe_counter!("r2r_engine_refused_total", "Theses refused because the engine was busy");
     describe_counter!(
         "r2r_tokens_total",
         "Tokens by kind: prompt, cached, forced, sampled, decision"
     );
     describe_counter!("r2r_batch_tokens_total", "Tokens passed to llama_decode");
     describe_counter!("r2r_batches_total", "Calls of llama_decode");
-    describe_gauge!("r2r_sequences_active", "Theses being decoded");
-    describe_gauge!("r2r_sequences_queued", "Theses waiting for a lane");
+    describe_gauge!("r2r_engine_active", "Theses being decoded");
+    describe_gauge!("r2r_engine_queued", "Theses waiting for a lane");
     describe_gauge!("r2r_worker_rss_bytes", "Resident memory of the worker");
     describe_counter!("r2r_claims_total", "Claims by verdict");
     describe_histogram!("r2r_queue_seconds", "Wait for a lane");
@@ -36,16 +36,16 @@ pub(crate) fn worker_restarted() {
     counter!("r2r_worker_restarts_total").increment(1);
 }
 
-pub(crate) fn sequence_cancelled() {
-    counter!("r2r_sequences_cancelled_total").increment(1);
+pub(crate) fn thesis_cancelled() {
+    counter!("r2r_engine_cancelled_total").increment(1);
 }
 
-pub(crate) fn sequence_retried() {
-    counter!("r2r_sequences_retried_total").increment(1);
+pub(crate) fn thesis_retried() {
+    counter!("r2r_engine_retried_total").increment(1);
 }
 
-pub(crate) fn sequence_refused() {
-    counter!("r2r_sequences_refused_total").increment(1);
+pub(crate) fn thesis_refused() {
+    counter!("r2r_engine_refused_total").increment(1);
 }
 
 pub(crate) fn claim_verified(verdict: VerdictKind) {
@@ -64,8 +64,8 @@ pub(crate) fn worker_memory(bytes: u64) {
 
 /// Publishes the state after a step; `before` is the last state of the same worker.
 pub(crate) fn progress(before: Progress, now: Progress, waiting: u32) {
-    gauge!("r2r_sequences_active").set(f64::from(now.active));
-    gauge!("r2r_sequences_queued").set(f64::from(now.queued + waiting));
+    gauge!("r2r_engine_active").set(f64::from(now.active));
+    gauge!("r2r_engine_queued").set(f64::from(now.queued + waiting));
     let tokens = now.batch_tokens.saturating_sub(before.batch_tokens);
     counter!("r2r_batch_tokens_total").increment(tokens);
     counter!("r2r_batches_total").increment(now.batches.saturating_sub(before.batches));

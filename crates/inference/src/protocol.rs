@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    engine::{ContextConfig, Generation, GenerationRequest, ModelInfo, Written},
+    engine::{ContextConfig, Generation, GenerationRequest, ModelInfo, Priority, Written},
     error::InferenceError,
     model::{ChatTemplate, Quantization},
 };
@@ -38,7 +38,6 @@ pub(crate) struct Start {
     pub(crate) chat_template: ChatTemplate,
     pub(crate) system_prompt: String,
     pub(crate) context: ContextConfig,
-    pub(crate) mask_slices: Vec<String>,
 }
 
 /// What a converting worker does.
@@ -54,6 +53,7 @@ pub(crate) struct QuantizeJob {
 pub(crate) struct Job {
     pub(crate) id: u64,
     pub(crate) request: GenerationRequest,
+    pub(crate) priority: Priority,
 }
 
 /// From the worker to the front.

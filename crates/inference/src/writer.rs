@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::{
-    engine::{Engine, EngineConfig, GenerationRequest, Priority, Sampling, Written},
+    engine::{Admission, Engine, EngineConfig, GenerationRequest, Sampling, Written},
     error::InferenceError,
     metrics,
 };
@@ -34,12 +34,12 @@ pub struct Writer {
 }
 
 /// How a thesis is to be written.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WriteRequest {
     /// Seed of the sampler.
     pub seed: u64,
-    /// Who waits for it.
-    pub priority: Priority,
+    /// Its place in the engine.
+    pub admission: Admission,
     /// Time after which the result is of no use.
     pub timeout: Duration,
     /// Gets each claim as soon as it is written.
@@ -116,28 +116,25 @@ impl Writer {
     /// answer that breaks an invariant.
     pub async fn write(&self, read: &AsOfRead, ask: WriteRequest) -> Result<Thesis, WriteError> {
         let plan = contract::plan(read);
-        let WriteRequest { seed, priority, timeout, claims } = ask;
+        let WriteRequest { seed, admission, timeout, claims } = ask;
         let request = GenerationRequest {
             plan: plan.clone(),
             codes: Label::ALL.map(Label::code),
             seed,
             sampling: self.sampling,
             max_tokens: MAX_TOKENS,
-            priority,
             timeout,
         };
-        let generation = match claims {
-            None => self.engine.generate(request).await?,
-            Some(claims) => {
-                let (sender, written) = mpsc::unbounded_channel();
-                let generation = self.engine.generate_telling(request, Some(sender));
-                tokio::join!(generation, tell(read, &plan, written, claims)).0?
-            }
-        };
+        let (sender, written) = mpsc::unbounded_channel();
+        let generation = self.engine.generate_telling(request, admission, Some(sender));
+        let generation = tokio::join!(generation, tell(read, &plan, written, claims)).0?;
         let started = Instant::now();
         let claims = plan.claims(&generation.picks)?;
         let claims = claims.into_iter().map(|claim| {
             let verdict = judge(read, &claim);
+            if verdict == VerdictKind::Withheld {
+                tracing::warn!(claim.text = %claim.text, "claim withheld");
+            }
             (claim, verdict)
         });
         let probs = LabelProbs::softmax(generation.code_logits)?;
@@ -157,8 +154,9 @@ async fn tell(
     read: &AsOfRead,
     plan: &Plan,
     mut written: mpsc::UnboundedReceiver<Written>,
-    claims: mpsc::UnboundedSender<Claim>,
+    claims: Option<mpsc::UnboundedSender<Claim>>,
 ) {
+    let Some(claims) = claims else { return };
     let mut told = BTreeSet::new();
     while let Some(Written { section, position, pick }) = written.recv().await {
         let Some(Ok(claim)) = plan.sections.get(section).map(|plan| plan.claim(&pick)) else {
@@ -178,10 +176,7 @@ fn judge(read: &AsOfRead, claim: &DraftClaim) -> VerdictKind {
     match contract::verify(read, claim) {
         Ok(item) if item.is_absence() => VerdictKind::Abstained,
         Ok(_) => VerdictKind::Supported,
-        Err(refutation) => {
-            tracing::warn!(claim.text = %claim.text, %refutation, "claim withheld");
-            VerdictKind::Withheld
-        }
+        Err(_) => VerdictKind::Withheld,
     }
 }
 

@@ -2,6 +2,7 @@
 -- title: distance to the 52-week high
 -- section: technicals
 -- unit: change
+-- polarity: neutral
 -- window_days: 252
 -- ttl_days: 10
 -- kind: bars

@@ -12,6 +12,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue},
 };
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::request::BatchQuery;
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
 
 /// Elements that are read while the engine decodes those before them.
 const READ_AHEAD: usize = 4;
+/// In the place of an element whose task panicked, which is logged there.
+const PANICKED: &[u8] =
+    br#"{"problem":{"type":"about:blank","title":"Internal error","status":500}}"#;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
@@ -39,7 +43,7 @@ pub(super) async fn answer(
     let as_lines = super::accepts(&head.headers, "application/x-ndjson");
     let elements = elements(&app, query, request_id);
     // The elements beyond those in the engine have their reads ready.
-    let width = config.batch.in_engine_max + READ_AHEAD;
+    let width = app.theses().batch_places() + READ_AHEAD;
     let (kind, body) = if as_lines {
         let lines = elements.buffer_unordered(width).map(|element| join(&[&element, b"\n"]));
         (NDJSON, http::stream(lines))
@@ -61,7 +65,16 @@ fn elements(
     let BatchQuery { tickers, as_of, seed } = query;
     stream::iter(tickers).map(move |ticker| {
         let (app, request_id) = (Arc::clone(&app), request_id.clone());
-        async move { element(&app, &ticker, as_of, seed, &request_id).await }
+        async move {
+            // A task of its own, ended with this future: a client that reads
+            // slowly must not hold a place in the engine with half a thesis.
+            let mut task = JoinSet::new();
+            task.spawn(async move { element(&app, &ticker, as_of, seed, &request_id).await });
+            match task.join_next().await {
+                Some(Ok(element)) => element,
+                _ => Bytes::from_static(PANICKED),
+            }
+        }
     })
 }
 

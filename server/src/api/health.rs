@@ -23,7 +23,7 @@ pub(crate) struct Health {
     model: ModelHealth,
     /// The data.
     snapshot: SnapshotHealth,
-    /// SHA-256 over system prompt, grammar and schema.
+    /// SHA-256 over everything that decides what is read and may be written.
     #[schema(value_type = String)]
     contract_digest: Digest,
     /// Version of r2r.
@@ -64,9 +64,9 @@ pub(crate) struct SnapshotHealth {
 pub(crate) struct WorkerHealth {
     /// Times it was replaced.
     restarts: u64,
-    /// Sequences being decoded.
+    /// Theses being decoded.
     active: u32,
-    /// Requests waiting for a sequence.
+    /// Requests waiting for a lane.
     queued: u32,
     /// Its process id.
     pid: Option<u32>,

@@ -98,7 +98,7 @@ async fn thesis(
     let ThesisQuery { ticker, as_of, seed } = ThesisQuery::parse(&mut body)?;
     let ask = app.theses().ask(&ticker, as_of, seed).await?;
     if accepts(&head.headers, "text/event-stream") {
-        return Ok(stream::answer(app, ask, request_id));
+        return stream::answer(app, ask, request_id).await;
     }
     let answer = app.theses().get(&ask, Patience::Deadline).await?;
     let mut response = json(answer.bytes);

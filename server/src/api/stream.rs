@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::Claim;
-use futures::{FutureExt as _, future::BoxFuture, stream};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use hyper::{
     Response,
     header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
@@ -30,38 +30,52 @@ struct Coming {
     request_id: String,
 }
 
-pub(super) fn answer(app: Arc<App>, ask: Ask, request_id: &str) -> Response<Body> {
+/// Waits for the first event: what goes wrong before it is an ordinary problem.
+pub(super) async fn answer(
+    app: Arc<App>,
+    ask: Ask,
+    request_id: &str,
+) -> Result<Response<Body>, ApiError> {
     let (sender, claims) = mpsc::unbounded_channel();
     let answer =
         async move { app.theses().get_telling(&ask, Patience::Deadline, Some(sender)).await };
     let coming = Coming { answer: answer.boxed(), claims, request_id: request_id.to_owned() };
-    let events = stream::unfold(Some(coming), |coming| async move {
-        let (event, coming) = next(coming?).await;
-        Some((event, coming))
+    let (first, coming) = next(coming).await?;
+    let rest = stream::unfold(coming, |coming| async move {
+        let coming = coming?;
+        let request_id = coming.request_id.clone();
+        Some(next(coming).await.unwrap_or_else(|error| {
+            super::log_failure(&error, &request_id);
+            let problem = serde_json::to_vec(&error.problem(&request_id));
+            (event("problem", &problem.unwrap_or_default()), None)
+        }))
     });
+    let events = stream::once(async { first }).chain(rest);
     let mut response = Response::new(http::stream(events));
     response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
-    response
+    Ok(response)
 }
 
-/// Waits for the next event; claims come before the answer they belong to.
-async fn next(mut coming: Coming) -> (Bytes, Option<Coming>) {
+/// Waits for the next claim, or for the answer with the claims that came with it.
+async fn next(mut coming: Coming) -> Result<(Bytes, Option<Coming>), ApiError> {
     tokio::select! {
         biased;
-        Some(claim) = coming.claims.recv() => {
-            let data = serde_json::to_vec(&claim).unwrap_or_default();
-            (event("claim", &data), Some(coming))
-        }
-        result = &mut coming.answer => match result {
-            Ok(answer) => (event("thesis", &answer.bytes), None),
-            Err(error) => {
-                super::log_failure(&error, &coming.request_id);
-                let problem = error.problem(&coming.request_id);
-                (event("problem", &serde_json::to_vec(&problem).unwrap_or_default()), None)
+        Some(claim) = coming.claims.recv() => Ok((claim_event(&claim), Some(coming))),
+        answer = &mut coming.answer => {
+            let answer = answer?;
+            let mut events = Vec::new();
+            while let Ok(claim) = coming.claims.try_recv() {
+                events.extend(claim_event(&claim));
             }
-        },
+            events.extend(event("thesis", &answer.bytes));
+            Ok((events.into(), None))
+        }
     }
+}
+
+fn claim_event(claim: &Claim) -> Bytes {
+    event("claim", &serde_json::to_vec(claim).unwrap_or_default())
 }
 
 /// Writes one event; JSON holds no line break of its own.

@@ -35,15 +35,15 @@ fn batch(count: u32) -> Vec<u8> {
 fn a_client_that_leaves_frees_its_sequence() {
     let server = Server::start();
     for (seed, stay) in [(1, Duration::ZERO), (2, Duration::from_millis(700))] {
-        let cancelled = server.metric("r2r_sequences_cancelled_total");
+        let cancelled = server.metric("r2r_engine_cancelled_total");
         let mut client = connect(server.address());
         client.write_all(&ask(seed)).unwrap();
-        server.until("the decode", |s| s.metric("r2r_sequences_active") == 1.0);
+        server.until("the decode", |s| s.metric("r2r_engine_active") == 1.0);
         thread::sleep(stay);
         drop(client);
         let took = server.until("the end of the sequence", |s| {
-            s.metric("r2r_sequences_active") == 0.0
-                && s.metric("r2r_sequences_cancelled_total") > cancelled
+            s.metric("r2r_engine_active") == 0.0
+                && s.metric("r2r_engine_cancelled_total") > cancelled
         });
         println!("freed {took:?} after leaving");
         assert!(took < Duration::from_secs(2), "{took:?}");
@@ -58,10 +58,10 @@ fn a_batch_whose_client_leaves_is_cancelled() {
     let server = Server::start();
     let mut client = connect(server.address());
     client.write_all(&request("POST", "/v1/batch/thesis", "", &batch(100))).unwrap();
-    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.until("the decode", |s| s.metric("r2r_engine_active") > 0.0);
     drop(client);
     server.until("the end of all sequences", |s| {
-        s.metric("r2r_sequences_active") + s.metric("r2r_sequences_queued") == 0.0
+        s.metric("r2r_engine_active") + s.metric("r2r_engine_queued") == 0.0
     });
     assert_eq!(server.health()["ready"], true);
 }
@@ -72,7 +72,7 @@ fn the_server_outlives_its_worker() {
     let address = server.address();
     let body = batch(100);
     let asked = thread::spawn(move || post(address, "/v1/batch/thesis", &body));
-    server.until("the decode", |s| s.metric("r2r_sequences_active") > 1.0);
+    server.until("the decode", |s| s.metric("r2r_engine_active") > 1.0);
     kill(server.worker(), Signal::SIGKILL).unwrap();
     let killed = Instant::now();
     server.until("the restart", |s| s.health()["worker"]["restarts"] == 1);
@@ -95,10 +95,10 @@ fn the_server_outlives_its_worker() {
 
 #[test]
 fn overload_is_refused_at_once() {
-    let server = Server::start_with(&[("ENGINE__QUEUE_MAX", "1"), ("BATCH__IN_ENGINE_MAX", "1")]);
+    let server = Server::start_with(&[("ENGINE__QUEUE_MAX", "1")]);
     let mut first = connect(server.address());
     first.write_all(&ask(1)).unwrap();
-    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.until("the decode", |s| s.metric("r2r_engine_active") > 0.0);
     let started = Instant::now();
     let mut second = connect(server.address());
     second.write_all(&ask(2)).unwrap();
@@ -121,7 +121,7 @@ fn a_deadline_is_kept() {
     let answer = read_answer(&mut client).unwrap();
     assert_eq!(answer.status, 504);
     insta::assert_json_snapshot!("deadline_exceeded", answer.problem());
-    server.until("the end of the sequence", |s| s.metric("r2r_sequences_active") == 0.0);
+    server.until("the end of the sequence", |s| s.metric("r2r_engine_active") == 0.0);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn sigterm_drains() {
     let mut client = connect(server.address());
     client.write_all(&ask(1)).unwrap();
     let idle = connect(server.address());
-    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.until("the decode", |s| s.metric("r2r_engine_active") > 0.0);
     server.signal(Signal::SIGTERM);
     let address = server.address();
     let refused = (0..100).any(|_| {
@@ -148,7 +148,7 @@ fn the_drain_has_a_limit_and_a_second_signal_has_none() {
     let mut server = Server::start_with(&[("HTTP__DRAIN_MS", "100")]);
     let mut client = connect(server.address());
     client.write_all(&request("POST", "/v1/batch/thesis", "", &batch(50))).unwrap();
-    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.until("the decode", |s| s.metric("r2r_engine_active") > 0.0);
     server.signal(Signal::SIGINT);
     let started = Instant::now();
     assert_eq!(server.wait().code(), Some(0));
@@ -157,7 +157,7 @@ fn the_drain_has_a_limit_and_a_second_signal_has_none() {
     let mut server = Server::start();
     let mut client = connect(server.address());
     client.write_all(&request("POST", "/v1/batch/thesis", "", &batch(50))).unwrap();
-    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.until("the decode", |s| s.metric("r2r_engine_active") > 0.0);
     server.signal(Signal::SIGTERM);
     server.until("the drain", |s| s.log().iter().any(|line| line.contains("draining")));
     server.signal(Signal::SIGTERM);

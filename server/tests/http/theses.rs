@@ -115,6 +115,13 @@ fn claims_are_streamed_before_the_thesis() {
     let unknown =
         request("POST", "/v1/thesis", "Accept: text/event-stream\r\n", br#"{"ticker":"AAPLX"}"#);
     assert_eq!(raw(server.address(), &unknown).status, 404);
+    let early = request(
+        "POST",
+        "/v1/thesis",
+        "Accept: text/event-stream\r\n",
+        br#"{"ticker":"AAPL","as_of":"1901-01-01"}"#,
+    );
+    assert_eq!(raw(server.address(), &early).status, 422);
 }
 
 #[test]
@@ -139,7 +146,7 @@ fn a_waiter_outlives_the_leader() {
     let bytes = request("POST", "/v1/thesis", "", br#"{"ticker":"KO","as_of":"2022-09-30"}"#);
     let mut leader = connect(address);
     leader.write_all(&bytes).unwrap();
-    server.until("the decode", |s| s.metric("r2r_sequences_active") > 0.0);
+    server.until("the decode", |s| s.metric("r2r_engine_active") > 0.0);
     let waiter = thread::spawn(move || raw(address, &bytes));
     server.until("the waiter", |s| s.metric("r2r_http_requests_in_flight") >= 3.0);
     drop(leader);

@@ -102,7 +102,22 @@ fn verification_refutes_what_the_evidence_does_not_say() {
     let read = sample::read();
     let up: BTreeSet<Direction> = [Direction::Up].into();
     let down: BTreeSet<Direction> = [Direction::Down].into();
-    let cases: [(Section, u16, &str, Result<(), Refutation>); 12] = [
+    let cases: [(Section, u16, &str, Result<(), Refutation>); 16] = [
+        (Section::Market, 1, "The S&P 500 21-day return is -9.3%, a headwind.", Ok(())),
+        (
+            Section::Market,
+            1,
+            "The S&P 500 21-day return is -9.3%, a tailwind for the stock.",
+            Err(Refutation::Direction(up.clone())),
+        ),
+        // A rising VIX speaks against the stock.
+        (Section::Risks, 11, "The VIX 21-day change is +22.2%, a sign of weakness.", Ok(())),
+        (
+            Section::Risks,
+            11,
+            "The VIX 21-day change is +22.2%, a sign of strength.",
+            Err(Refutation::Direction(up.clone())),
+        ),
         (Section::Market, 1, "The S&P 500 21-day return is -9.3%, showing a decline.", Ok(())),
         (
             Section::Market,

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 pub use types::{
     ContextConfig, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest,
     ModelInfo, Priority, Sampling, Timings, Usage, Written,
@@ -39,17 +39,27 @@ struct Shared {
     places: Arc<Semaphore>,
     lanes: u32,
     max_wait: Duration,
-    /// Interactive requests in flight.
-    interactive: Arc<AtomicU32>,
+    capacity: usize,
+    /// Requests of people in flight.
+    people: Arc<AtomicU32>,
     next_id: AtomicU64,
     /// Mean time of a thesis in its lane, in microseconds.
     service_us: Arc<AtomicU64>,
 }
 
-/// A request that counts as in flight until this is dropped.
-struct Turn(Arc<AtomicU32>);
+/// A place in the engine, free again when this is dropped.
+#[derive(Debug)]
+pub struct Admission {
+    priority: Priority,
+    _place: OwnedSemaphorePermit,
+    _person: Option<Person>,
+}
 
-impl Drop for Turn {
+/// A person's request in flight.
+#[derive(Debug)]
+struct Person(Arc<AtomicU32>);
+
+impl Drop for Person {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -78,7 +88,8 @@ impl Engine {
     /// cannot load the model.
     pub async fn start(config: EngineConfig) -> Result<Self, InferenceError> {
         config.check()?;
-        let places = Arc::new(Semaphore::new(config.max_in_flight));
+        let capacity = config.max_in_flight;
+        let places = Arc::new(Semaphore::new(capacity));
         let (lanes, max_wait) = (config.context.lanes, config.max_wait);
         let (commands, inbox) = mpsc::unbounded_channel();
         let (started, ready) = oneshot::channel();
@@ -98,42 +109,64 @@ impl Engine {
                 places,
                 lanes,
                 max_wait,
-                interactive: Arc::default(),
+                capacity,
+                people: Arc::default(),
                 next_id: AtomicU64::new(0),
                 service_us,
             }),
         })
     }
 
-    /// Decodes a thesis. Dropping the future cancels the work and frees its lane
-    /// within one step of the decoder.
+    /// Takes a place for a request, before any work is put into it.
     ///
     /// # Errors
-    /// See [`InferenceError`]; a full queue is refused at once.
+    /// [`InferenceError::Overloaded`] when the queue is full or a person would
+    /// wait too long, and whatever keeps the engine from serving.
+    pub fn admit(&self, priority: Priority) -> Result<Admission, InferenceError> {
+        let shared = &*self.shared;
+        if shared.commands.is_closed() || shared.places.is_closed() {
+            return Err(InferenceError::ShuttingDown);
+        }
+        if self.status().state == EngineState::Down {
+            return Err(InferenceError::WorkerLost);
+        }
+        let refused = |_| {
+            metrics::thesis_refused();
+            InferenceError::Overloaded { retry_after: self.retry_after() }
+        };
+        let place = Arc::clone(&shared.places).try_acquire_owned().map_err(refused)?;
+        let person = (priority == Priority::Interactive).then(|| {
+            shared.people.fetch_add(1, Ordering::Relaxed);
+            Person(Arc::clone(&shared.people))
+        });
+        if person.is_some() && self.expected_wait() > shared.max_wait {
+            return Err(refused(TryAcquireError::NoPermits));
+        }
+        Ok(Admission { priority, _place: place, _person: person })
+    }
+
+    /// Decodes a thesis, with the patience of a batch. Dropping the future
+    /// cancels the work and frees its lane within one step of the decoder.
+    ///
+    /// # Errors
+    /// See [`InferenceError`].
     pub async fn generate(&self, request: GenerationRequest) -> Result<Generation, InferenceError> {
-        self.generate_telling(request, None).await
+        self.generate_telling(request, self.admit(Priority::Batch)?, None).await
     }
 
     /// As [`Self::generate`]; sends each claim as soon as it is written, again
     /// where a worker died meanwhile.
     ///
     /// # Errors
-    /// As [`Self::generate`].
+    /// See [`InferenceError`].
     pub async fn generate_telling(
         &self,
         request: GenerationRequest,
+        admission: Admission,
         claims: Option<mpsc::UnboundedSender<Written>>,
     ) -> Result<Generation, InferenceError> {
         request.check()?;
         let shared = &*self.shared;
-        self.admits(request.priority)?;
-        let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
-            return Err(self.overloaded());
-        };
-        let turn = (request.priority == Priority::Interactive).then(|| {
-            shared.interactive.fetch_add(1, Ordering::Relaxed);
-            Turn(Arc::clone(&shared.interactive))
-        });
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, outcome) = oneshot::channel();
         let entry = Entry {
@@ -141,7 +174,7 @@ impl Engine {
             request,
             answer,
             claims,
-            held: (place, turn),
+            admission,
             sent: false,
             attempts: 0,
         };
@@ -153,6 +186,12 @@ impl Engine {
         let outcome = outcome.await;
         guard.done = true;
         outcome.unwrap_or(Err(InferenceError::ShuttingDown))
+    }
+
+    /// Returns how many theses are decoded at the same time.
+    #[must_use]
+    pub fn lanes(&self) -> u32 {
+        self.shared.lanes
     }
 
     /// Returns the state at this moment.
@@ -176,42 +215,27 @@ impl Engine {
         }
     }
 
-    /// Tells whether a request would be taken now, before any work is put into
-    /// it.
-    ///
-    /// # Errors
-    /// [`InferenceError::Overloaded`] when the queue is full or an interactive
-    /// request would wait too long, and whatever keeps the engine from serving.
-    pub fn admits(&self, priority: Priority) -> Result<(), InferenceError> {
-        let shared = &*self.shared;
-        if shared.commands.is_closed() || shared.places.is_closed() {
-            return Err(InferenceError::ShuttingDown);
-        }
-        if self.status().state == EngineState::Down {
-            return Err(InferenceError::WorkerLost);
-        }
-        let late = priority == Priority::Interactive && self.expected_wait() > shared.max_wait;
-        if late || shared.places.available_permits() == 0 {
-            return Err(self.overloaded());
-        }
-        Ok(())
-    }
-
-    /// Time the next interactive request is likely to wait for a lane. Batches
-    /// do not count: they are overtaken.
+    /// Time the person admitted last is likely to wait for a lane. Batches do not
+    /// count: they are overtaken.
     fn expected_wait(&self) -> Duration {
         let shared = &*self.shared;
-        let service = Duration::from_micros(shared.service_us.load(Ordering::Relaxed));
-        let in_flight = shared.interactive.load(Ordering::Relaxed);
-        let waiting = (in_flight + 1).saturating_sub(shared.lanes);
-        service.saturating_mul(waiting) / shared.lanes
+        let waiting = shared.people.load(Ordering::Relaxed).saturating_sub(shared.lanes);
+        self.service().saturating_mul(waiting) / shared.lanes
     }
 
-    fn overloaded(&self) -> InferenceError {
-        metrics::sequence_refused();
+    fn service(&self) -> Duration {
+        Duration::from_micros(self.shared.service_us.load(Ordering::Relaxed))
+    }
+
+    /// When it is worth to come back: after those who wait now.
+    fn retry_after(&self) -> Duration {
+        let shared = &*self.shared;
+        let taken = shared.capacity.saturating_sub(shared.places.available_permits());
+        let full = u32::try_from(taken).unwrap_or(u32::MAX);
+        let people = shared.people.load(Ordering::Relaxed);
+        let waiting = if taken == shared.capacity { full } else { people };
         let seconds = Duration::from_secs;
-        let retry_after = self.expected_wait().clamp(seconds(1), seconds(30));
-        InferenceError::Overloaded { retry_after }
+        (self.service().saturating_mul(waiting) / shared.lanes).clamp(seconds(1), seconds(30))
     }
 }
 

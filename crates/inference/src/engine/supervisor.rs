@@ -11,13 +11,13 @@ use std::{
 
 use tokio::{
     runtime,
-    sync::{OwnedSemaphorePermit, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::{MissedTickBehavior, interval, sleep_until},
 };
 use tracing::{error, info, warn};
 
 use super::{
-    EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest, Turn, Written,
+    Admission, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest, Written,
     link::Link, start_error,
 };
 use crate::{
@@ -42,12 +42,19 @@ pub(super) struct Entry {
     pub(super) answer: oneshot::Sender<Outcome>,
     /// Who wants to know of each claim. A worker's death repeats them.
     pub(super) claims: Option<mpsc::UnboundedSender<Written>>,
-    /// Held until the request is answered; dropped with the entry.
-    #[allow(dead_code, reason = "held for its destructors")]
-    pub(super) held: (OwnedSemaphorePermit, Option<Turn>),
+    pub(super) admission: Admission,
     /// Whether the current worker has it.
     pub(super) sent: bool,
     pub(super) attempts: u32,
+}
+
+impl Entry {
+    /// Answers the request. Its place is free before the caller knows.
+    fn settle(self, outcome: Outcome) {
+        let Self { answer, admission, .. } = self;
+        drop(admission);
+        let _ = answer.send(outcome);
+    }
 }
 
 /// Why a worker's session ended.
@@ -207,7 +214,6 @@ impl Supervisor {
             chat_template: self.config.model.chat_template(),
             system_prompt: self.config.system_prompt.clone(),
             context: self.config.context,
-            mask_slices: self.config.mask_slices.clone(),
         }
     }
 
@@ -266,7 +272,7 @@ impl Supervisor {
             }
             Some(Command::Cancel(id)) => {
                 if let Some(entry) = self.entries.remove(&id) {
-                    metrics::sequence_cancelled();
+                    metrics::thesis_cancelled();
                     if let Some(link) = link.filter(|_| entry.sent) {
                         let _ = link.send(&ToWorker::Cancel(id));
                     }
@@ -316,7 +322,11 @@ impl Supervisor {
         for (&id, entry) in self.entries.iter_mut().filter(|(_, entry)| !entry.sent) {
             let mut request = entry.request.clone();
             request.timeout = entry.deadline.saturating_duration_since(now);
-            let job = ToWorker::Generate(Box::new(Job { id, request }));
+            let job = ToWorker::Generate(Box::new(Job {
+                id,
+                request,
+                priority: entry.admission.priority,
+            }));
             entry.sent = link.send(&job).is_ok();
             entry.attempts += 1;
         }
@@ -329,7 +339,7 @@ impl Supervisor {
     fn answer(&mut self, id: u64, outcome: Outcome) {
         // A cancelled request is not there any more.
         if let Some(entry) = self.entries.remove(&id) {
-            let _ = entry.answer.send(outcome);
+            entry.settle(outcome);
         }
     }
 
@@ -362,7 +372,7 @@ impl Supervisor {
         for id in sent {
             match self.entries.get_mut(&id) {
                 Some(entry) if entry.attempts < ATTEMPTS_MAX => {
-                    metrics::sequence_retried();
+                    metrics::thesis_retried();
                     entry.sent = false;
                 }
                 _ => self.answer(id, Err(InferenceError::WorkerLost)),
@@ -373,7 +383,7 @@ impl Supervisor {
     fn go_down(&mut self) {
         self.status.send_modify(|status| status.state = EngineState::Down);
         while let Some((_, entry)) = self.entries.pop_first() {
-            let _ = entry.answer.send(Err(InferenceError::WorkerLost));
+            entry.settle(Err(InferenceError::WorkerLost));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use std::{num::NonZero, thread, time::Duration};
+use std::{num::NonZero, ops::Range, thread, time::Duration};
 
 use contract::{Pick, Plan};
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,6 @@ pub struct EngineConfig {
     pub system_prompt: String,
     /// Sizes of the model's contexts.
     pub context: ContextConfig,
-    /// Regular expressions of the texts that grammars leave free, such as
-    /// `[a-z ]{1,30}` and `[a-z ]+` for a bounded text of small letters. Where
-    /// a grammar allows all of one, its tokens need not be tried one by one:
-    /// a mask then costs tens of microseconds instead of hundreds. Empty means
-    /// the texts of JSON strings.
-    pub mask_slices: Vec<String>,
     /// Requests waiting or active at the same time; more are refused.
     pub max_in_flight: usize,
     /// An interactive request that would wait longer than this for a lane is
@@ -50,7 +44,6 @@ impl EngineConfig {
             model,
             system_prompt: system_prompt.into(),
             context: ContextConfig::default(),
-            mask_slices: Vec::new(),
             max_in_flight: 64,
             max_wait: Duration::from_millis(1_300),
             watchdog: Duration::from_secs(10),
@@ -105,7 +98,7 @@ pub struct ContextConfig {
 
 impl Default for ContextConfig {
     fn default() -> Self {
-        Self { lanes: available_threads(), threads: 1, tokens: 3_072, chunk: 64 }
+        Self { lanes: available_threads(), threads: 1, tokens: 3_072, chunk: 32 }
     }
 }
 
@@ -129,8 +122,6 @@ pub struct GenerationRequest {
     pub sampling: Sampling,
     /// Bound on the tokens of one claim, forced ones included.
     pub max_tokens: u32,
-    /// Who waits for it.
-    pub priority: Priority,
     /// Time from now after which the result is of no use.
     pub timeout: Duration,
 }
@@ -160,7 +151,9 @@ impl Sampling {
 }
 
 impl GenerationRequest {
-    /// Longest prompt or grammar in bytes.
+    /// Most claims of a plan: each has a branch of its own.
+    pub const CLAIMS_MAX: u32 = 14;
+    /// Longest prompt or rules in bytes.
     pub const MAX_TEXT_BYTES: usize = 1 << 20;
 
     pub(crate) fn check(&self) -> Result<(), InferenceError> {
@@ -184,6 +177,16 @@ impl GenerationRequest {
                 return refuse(field, &expected, text.len().to_string());
             }
         }
+        let mut claims = 0;
+        for plan in &self.plan.sections {
+            let fits = |range: &Range<usize>| !range.is_empty() && range.end <= plan.choices.len();
+            if !plan.claims.iter().all(fits) || plan.claims.len() > plan.choices.len() {
+                let found = format!("{:?} of {}", plan.claims, plan.choices.len());
+                return refuse("claims", "ranges of the choices, no more than these", found);
+            }
+            claims += plan.claims.len();
+        }
+        check("claims", u32::try_from(claims).unwrap_or(u32::MAX), 0..=Self::CLAIMS_MAX)?;
         check("max_tokens", self.max_tokens, 1..=1 << 20)
     }
 }

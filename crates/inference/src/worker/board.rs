@@ -21,7 +21,7 @@ use crate::{
 /// Longest time for which a request may be overtaken by one whose prompt is
 /// decoded already.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Time after which an element of a batch is served like a person.
+/// Time after which an element of a batch takes turns with people.
 const BATCH_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest silence of a busy worker.
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -37,6 +37,9 @@ struct State {
     /// By lane.
     running: Vec<Option<Running>>,
     closed: bool,
+    /// Whether the last request taken was an element of a batch that had waited
+    /// for long.
+    was_late: bool,
     progress: Progress,
     reported_at: Instant,
 }
@@ -53,6 +56,7 @@ impl Board {
             waiting: VecDeque::new(),
             running: (0..lanes).map(|_| None).collect(),
             closed: false,
+            was_late: false,
             progress: Progress::default(),
             reported_at: Instant::now(),
         };
@@ -97,8 +101,9 @@ impl Board {
                 return None;
             }
             self.expire(&mut state);
-            let at = next(&state.waiting, held);
+            let at = next(&state.waiting, held, state.was_late);
             if let Some(request) = state.waiting.remove(at) {
+                state.was_late = is_late(&request);
                 let cancelled = Arc::clone(&request.cancelled);
                 let stepped = Instant::now();
                 state.running[lane] = Some(Running { id: request.id, cancelled, stepped });
@@ -158,14 +163,23 @@ impl Board {
     }
 }
 
-/// Who is served next: people before batches, and among them the oldest, or one
-/// that goes on from the prompt that is there.
-fn next(waiting: &VecDeque<Prepared>, held: &[LlamaToken]) -> usize {
-    let is_late = |request: &Prepared| request.received.elapsed() > BATCH_PATIENCE;
-    let first = |request: &Prepared| request.priority == Priority::Interactive || is_late(request);
-    let oldest = waiting.iter().position(first).unwrap_or(0);
-    let patient = waiting.get(oldest).is_some_and(|r| r.received.elapsed() < PATIENCE);
-    let class = waiting.get(oldest).map(first);
-    let same = |request: &Prepared| request.prompt == held && Some(first(request)) == class;
-    waiting.iter().position(|request| patient && same(request)).unwrap_or(oldest)
+/// Who is served next: people before batches, but an element of a batch that has
+/// waited for long takes turns with them; among equals the oldest, or one that
+/// goes on from the prompt that is there.
+fn next(waiting: &VecDeque<Prepared>, held: &[LlamaToken], was_late: bool) -> usize {
+    let rank = |request: &Prepared| match request.priority {
+        Priority::Batch if !is_late(request) => 2,
+        Priority::Batch => u8::from(was_late),
+        Priority::Interactive => u8::from(!was_late),
+    };
+    let Some(best) = waiting.iter().map(rank).min() else { return 0 };
+    let mut equals = waiting.iter().enumerate().filter(|(_, request)| rank(request) == best);
+    let oldest = equals.clone().next();
+    let patient = oldest.is_some_and(|(_, oldest)| oldest.received.elapsed() < PATIENCE);
+    let same = equals.find(|(_, request)| patient && request.prompt == held);
+    same.or(oldest).map_or(0, |(at, _)| at)
+}
+
+fn is_late(request: &Prepared) -> bool {
+    request.priority == Priority::Batch && request.received.elapsed() > BATCH_PATIENCE
 }

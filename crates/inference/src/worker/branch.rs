@@ -57,6 +57,7 @@ impl Branch {
     pub(super) fn force(
         &mut self,
         model: &LlamaModel,
+        max_tokens: u32,
         usage: &mut Usage,
     ) -> Result<(), InferenceError> {
         let Some(matcher) = self.matcher.as_mut().filter(|matcher| !matcher.is_stopped()) else {
@@ -72,6 +73,9 @@ impl Branch {
         for token in run {
             usage.forced_tokens += 1;
             self.push(token, model);
+        }
+        if self.written > max_tokens {
+            return Err(InferenceError::Unfinished { max_tokens });
         }
         Ok(())
     }
@@ -103,11 +107,7 @@ impl Branch {
             return Ok(());
         }
         self.push(token, model);
-        self.force(model, usage)?;
-        if self.written > max_tokens {
-            return Err(InferenceError::Unfinished { max_tokens });
-        }
-        Ok(())
+        self.force(model, max_tokens, usage)
     }
 
     /// Returns what was written. A grammar spells characters, so a claim that is

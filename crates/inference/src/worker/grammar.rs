@@ -43,12 +43,12 @@ impl TokenizerEnv for Tokenizer {
 }
 
 impl Grammars {
-    pub(super) fn new(model: &Arc<LlamaModel>, slices: Vec<String>) -> Result<Self, String> {
+    pub(super) fn new(model: &Arc<LlamaModel>) -> Result<Self, String> {
         let environment: TokEnv =
             Arc::new(Tokenizer { trie: trie(model)?, model: Arc::clone(model) });
         let capabilities =
             InferenceCapabilities { ff_tokens: true, ..InferenceCapabilities::default() };
-        let slices = if slices.is_empty() { SlicedBiasComputer::json_slices() } else { slices };
+        let slices = SlicedBiasComputer::json_slices();
         let mut factory = ParserFactory::new(&environment, capabilities, &slices)
             .map_err(|error| error.to_string())?;
         factory.quiet();

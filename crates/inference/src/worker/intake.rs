@@ -1,23 +1,25 @@
 //! The thread that reads messages and prepares requests off the hot path.
 
 use std::{
+    collections::BTreeMap,
     os::unix::net::UnixStream,
     sync::{Arc, atomic::AtomicBool},
     thread,
     time::{Duration, Instant},
 };
 
-use contract::{Choice, SectionPlan};
+use contract::{Plan, SectionPlan};
 use llama_cpp_2::token::LlamaToken;
+use llguidance::Matcher;
 use nix::sys::signal::{self, Signal};
 use tracing::error;
 
 use super::{
-    Outbox,
+    AbortOnPanic, Outbox,
     board::Board,
     grammar::Grammars,
     prompt::Prompts,
-    thesis::{Prepared, PreparedChoice, PreparedSection},
+    thesis::{Prepared, PreparedSection},
 };
 use crate::{
     error::InferenceError,
@@ -43,6 +45,7 @@ const OPENING_TOKENS_MAX: u32 = 8;
 
 impl Intake {
     pub(super) fn run(mut self, mut socket: UnixStream) {
+        let _guard = AbortOnPanic;
         loop {
             match read_frame(&mut socket) {
                 Ok(Some(ToWorker::Generate(job))) => match self.prepare(*job) {
@@ -66,7 +69,7 @@ impl Intake {
 
     fn prepare(&mut self, job: Job) -> Result<Prepared, (u64, InferenceError)> {
         let received = Instant::now();
-        let Job { id, request } = job;
+        let Job { id, request, priority } = job;
         let refuse = |error| (id, error);
         let prompt = self.prompts.turns(&request.plan.user);
         self.check_room(&request.plan.sections, prompt.len(), request.max_tokens)
@@ -75,27 +78,28 @@ impl Intake {
         for (token, code) in codes.iter_mut().zip(request.codes) {
             *token = self.code(code).map_err(refuse)?;
         }
-        let rules = &request.plan.rules;
         let sections = request.plan.sections.iter().map(|plan| {
-            let choices = plan.choices.iter().map(|choice| self.choice(choice, rules));
+            let codes = plan.choices.iter().map(|choice| self.code(choice.code));
             Ok(PreparedSection {
-                choices: choices.collect::<Result<_, _>>()?,
+                codes: codes.collect::<Result<_, _>>()?,
                 open: self.prompts.text(&plan.open()),
                 claims: plan.claims.clone(),
                 is_silent: plan.is_silent(),
             })
         });
         let sections = sections.collect::<Result<_, _>>().map_err(refuse)?;
+        let matchers = self.matchers(&request.plan).map_err(refuse)?;
         Ok(Prepared {
             id,
             prompt,
             sections,
+            matchers,
             codes,
             plan: request.plan,
             seed: request.seed,
             sampling: request.sampling,
             max_tokens: request.max_tokens,
-            priority: request.priority,
+            priority,
             received,
             deadline: received + request.timeout,
             cancelled: Arc::new(AtomicBool::new(false)),
@@ -122,12 +126,17 @@ impl Intake {
         Ok(())
     }
 
-    fn choice(&mut self, choice: &Choice, rules: &str) -> Result<PreparedChoice, InferenceError> {
-        let matcher = match &choice.rule {
-            None => None,
-            Some(rule) => Some(self.grammars.matcher(&format!("start: {rule}\n{rules}"))?),
-        };
-        Ok(PreparedChoice { code: self.code(choice.code)?, matcher })
+    /// Compiles each rule the plan names.
+    fn matchers(&mut self, plan: &Plan) -> Result<BTreeMap<String, Matcher>, InferenceError> {
+        let mut matchers = BTreeMap::new();
+        let choices = plan.sections.iter().flat_map(|section| &section.choices);
+        for rule in choices.filter_map(|choice| choice.rule.as_ref()) {
+            if !matchers.contains_key(rule) {
+                let matcher = self.grammars.matcher(&format!("start: {rule}\n{}", plan.rules))?;
+                matchers.insert(rule.clone(), matcher);
+            }
+        }
+        Ok(matchers)
     }
 
     fn code(&self, code: char) -> Result<LlamaToken, InferenceError> {

@@ -11,7 +11,10 @@ use llama_cpp_2::{
     token::LlamaToken,
 };
 
-use crate::{engine::ContextConfig, error::InferenceError};
+use crate::{
+    engine::{ContextConfig, GenerationRequest},
+    error::InferenceError,
+};
 
 /// Holds the shared prefix.
 const PREFIX: i32 = 0;
@@ -21,7 +24,7 @@ pub(super) const PROMPT: i32 = 1;
 const BRANCHES: i32 = 2;
 
 /// A branch a claim at most, besides prefix and prompt.
-const SEQUENCES: u32 = 2 + 14;
+const SEQUENCES: u32 = 2 + GenerationRequest::CLAIMS_MAX;
 
 /// Tokens to decode at the end of one sequence.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +42,8 @@ pub(super) struct Lane<'model> {
     context: LlamaContext<'model>,
     batch: LlamaBatch<'static>,
     chunk: usize,
-    /// Tokens of the shared prefix.
-    prefix: u32,
+    /// The shared prefix.
+    prefix: Vec<LlamaToken>,
     /// The prompt whose state is still there.
     held: Vec<LlamaToken>,
     branches: i32,
@@ -58,19 +61,19 @@ impl<'model> Lane<'model> {
             .map_err(|error| error.to_string())?;
         let chunk = config.chunk as usize;
         let batch = LlamaBatch::new(chunk, 1);
-        Ok(Self { context, batch, chunk, prefix: 0, held: Vec::new(), branches: 0 })
+        Ok(Self { context, batch, chunk, prefix: Vec::new(), held: Vec::new(), branches: 0 })
     }
 
     /// Decodes the prefix all prompts share.
     pub(super) fn load_prefix(&mut self, tokens: &[LlamaToken]) -> Result<(), InferenceError> {
-        self.prefix = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        self.prefix = tokens.to_vec();
         let feed = Feed { sequence: PREFIX, position: 0, tokens, logits: true };
         self.feed(&[feed], |_| Ok(()), |_, _| Ok(()))
     }
 
     /// Returns the tokens of the shared prefix.
     pub(super) fn prefix(&self) -> u32 {
-        self.prefix
+        count(&self.prefix)
     }
 
     /// Returns the prompt whose state can be used again.
@@ -91,7 +94,7 @@ impl<'model> Lane<'model> {
         self.held.clear();
         self.clear(PROMPT, 0)?;
         self.copy(PREFIX, PROMPT)?;
-        let feed = Feed { sequence: PROMPT, position: self.prefix, tokens, logits: false };
+        let feed = Feed { sequence: PROMPT, position: self.prefix(), tokens, logits: false };
         self.feed(&[feed], before, |_, _| Ok(()))?;
         self.held.extend_from_slice(tokens);
         Ok(0)
@@ -109,17 +112,22 @@ impl<'model> Lane<'model> {
     }
 
     /// Forgets all branches and what follows the prompt. Cells are then handed
-    /// out in the same order as if nothing had been decoded after it.
-    pub(super) fn reset(&mut self) -> Result<(), InferenceError> {
+    /// out in the same order as if nothing had been decoded after it. What
+    /// `is_poisoned` by values that are not finite is decoded anew: masked cells
+    /// still take part in sums.
+    pub(super) fn reset(&mut self, is_poisoned: bool) -> Result<(), InferenceError> {
+        if is_poisoned {
+            self.context.clear_kv_cache();
+            self.branches = 0;
+            self.held.clear();
+            let prefix = std::mem::take(&mut self.prefix);
+            return self.load_prefix(&prefix);
+        }
         for branch in (BRANCHES..).take(self.branches.unsigned_abs() as usize) {
             self.clear(branch, 0)?;
         }
         self.branches = 0;
-        let end = if self.held.is_empty() {
-            0
-        } else {
-            self.prefix.saturating_add(u32::try_from(self.held.len()).unwrap_or(u32::MAX))
-        };
+        let end = if self.held.is_empty() { 0 } else { self.prefix() + count(&self.held) };
         self.clear(PROMPT, end)
     }
 
@@ -182,6 +190,10 @@ impl<'model> Lane<'model> {
             Err(error) => Err(failed(&error)),
         }
     }
+}
+
+fn count(tokens: &[LlamaToken]) -> u32 {
+    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
 }
 
 fn failed(error: &dyn std::error::Error) -> InferenceError {

@@ -37,6 +37,7 @@ use self::{
 };
 use crate::{
     engine::{ModelInfo, Timings, Usage},
+    error::InferenceError,
     protocol::{FromWorker, Start, ToWorker, read_frame, write_frame},
 };
 
@@ -105,8 +106,8 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
         .collect::<Result<Vec<_>, _>>()?;
     // Indexing the vocabulary takes as long as the prefix.
     let grammars = {
-        let (model, slices) = (Arc::clone(&model), start.mask_slices.clone());
-        thread::spawn(move || Grammars::new(&model, slices))
+        let model = Arc::clone(&model);
+        thread::spawn(move || Grammars::new(&model))
     };
     thread::scope(|scope| {
         let prefix = &prefix[..];
@@ -171,17 +172,21 @@ impl<'model> Work<'_, 'model> {
                 steps: 0,
             };
             let outcome = session.run();
-            // A lane that cannot be reset would mix two requests.
-            let outcome = lane.reset().and(outcome);
+            let reset = lane.reset(matches!(outcome, Err(InferenceError::NotFinite)));
             self.board.tell(&match outcome {
                 Ok(generation) => FromWorker::Finished { id, generation },
                 Err(error) => FromWorker::Failed { id, error },
             });
+            if let Err(error) = reset {
+                // It would mix two requests.
+                error!(error = &error as &dyn std::error::Error, "a lane cannot be reset");
+                std::process::abort();
+            }
         }
     }
 }
 
-/// A lane that is gone must not leave its requests waiting: the front starts
+/// A thread that is gone must not leave requests waiting: the front starts
 /// another worker instead.
 struct AbortOnPanic;
 

@@ -1,6 +1,7 @@
 //! Decodes one thesis: prompt, choices, claims, decision.
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc,
@@ -33,6 +34,8 @@ pub(super) struct Prepared {
     pub(super) plan: Plan,
     pub(super) prompt: Vec<LlamaToken>,
     pub(super) sections: Vec<PreparedSection>,
+    /// The rules' grammars, compiled once each.
+    pub(super) matchers: BTreeMap<String, Matcher>,
     pub(super) codes: [LlamaToken; 5],
     pub(super) seed: u64,
     pub(super) sampling: Sampling,
@@ -47,15 +50,10 @@ pub(super) struct Prepared {
 /// A section's plan in tokens.
 pub(super) struct PreparedSection {
     pub(super) open: Vec<LlamaToken>,
-    pub(super) choices: Vec<PreparedChoice>,
+    /// The codes of the choices.
+    pub(super) codes: Vec<LlamaToken>,
     pub(super) claims: Vec<Range<usize>>,
     pub(super) is_silent: bool,
-}
-
-/// A choice's code, and the grammar of what follows it.
-pub(super) struct PreparedChoice {
-    pub(super) code: LlamaToken,
-    pub(super) matcher: Option<Matcher>,
 }
 
 /// A claim: its section, what it cites, and the branch that writes it.
@@ -116,8 +114,7 @@ impl Session<'_, '_> {
     fn lane_prompt(&mut self) -> Result<usize, InferenceError> {
         let Self { lane, board, lane_index, request, steps, .. } = self;
         lane.load_prompt(&request.prompt, |tokens| {
-            *steps += 1;
-            go_on(board, *lane_index, request, tokens)
+            go_on(board, *lane_index, request, tokens, steps)
         })
     }
 
@@ -128,10 +125,7 @@ impl Session<'_, '_> {
         after: impl FnMut(usize, &[f32]) -> Result<(), InferenceError>,
     ) -> Result<(), InferenceError> {
         let Self { lane, board, lane_index, request, steps, .. } = self;
-        let before = |tokens| {
-            *steps += 1;
-            go_on(board, *lane_index, request, tokens)
-        };
+        let before = |tokens| go_on(board, *lane_index, request, tokens, steps);
         lane.feed(feeds, before, after)
     }
 
@@ -174,11 +168,17 @@ impl Session<'_, '_> {
             for (k, choice) in choices.into_iter().enumerate() {
                 // The first claim goes on in the section's own branch.
                 let sequence = if k == 0 { sequence } else { self.lane.fork(sequence)? };
-                let PreparedChoice { code, matcher } = &prepared.choices[choice];
-                let matcher = matcher.as_ref().map(Matcher::deep_clone);
+                let rule = request.plan.sections[section].choices[choice].rule.as_ref();
+                let matcher = rule.and_then(|rule| request.matchers.get(rule));
+                let matcher = matcher.map(Matcher::deep_clone);
                 let sampler = sampler(request, section, k + 1);
-                let mut branch = Branch::new((sequence, position), vec![*code], matcher, sampler);
-                branch.force(self.model, &mut self.usage)?;
+                let mut branch = Branch::new(
+                    (sequence, position),
+                    vec![prepared.codes[choice]],
+                    matcher,
+                    sampler,
+                );
+                branch.force(self.model, request.max_tokens, &mut self.usage)?;
                 claims.push(Claim {
                     section,
                     position: k,
@@ -267,16 +267,16 @@ impl Session<'_, '_> {
 /// Chooses for each claim of a section what it cites, none twice: sampling
 /// without replacement from the distribution over the codes.
 fn choose(request: &Prepared, section: usize, logits: &[f32], n_vocab: usize) -> Vec<usize> {
-    let PreparedSection { choices, claims, .. } = &request.sections[section];
+    let PreparedSection { codes, claims, .. } = &request.sections[section];
     let mut sampler = sampler(request, section, 0);
     let mut chosen: Vec<usize> = Vec::with_capacity(claims.len());
     for range in claims {
         let mut allowed = SimpleVob::alloc(n_vocab);
         for i in range.clone().filter(|i| !chosen.contains(i)) {
-            allowed.allow_token(choices[i].code.0.unsigned_abs());
+            allowed.allow_token(codes[i].0.unsigned_abs());
         }
         let token = sampler.choose(logits, &allowed);
-        let is_token = |i: &usize| Some(choices[*i].code.0.unsigned_abs()) == token;
+        let is_token = |i: &usize| Some(codes[*i].0.unsigned_abs()) == token;
         chosen.extend(range.clone().find(is_token));
     }
     chosen
@@ -294,10 +294,12 @@ fn go_on(
     lane: usize,
     request: &Prepared,
     tokens: usize,
+    steps: &mut u32,
 ) -> Result<(), InferenceError> {
+    *steps += 1;
     board.stepped(lane, tokens);
     if request.cancelled.load(Ordering::Relaxed) {
-        return Err(InferenceError::ShuttingDown);
+        return Err(InferenceError::Cancelled);
     }
     if request.deadline <= Instant::now() {
         return Err(InferenceError::DeadlineExceeded);

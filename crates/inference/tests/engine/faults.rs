@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use inference::{ContextConfig, Engine, EngineState, GenerationRequest, InferenceError, Priority};
+use inference::{ContextConfig, Engine, EngineState, InferenceError, Priority};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use nix::{
     sys::signal::{Signal, kill},
@@ -109,7 +109,7 @@ async fn a_dropped_future_frees_its_sequence() {
         let dropped = Instant::now();
         while cancelled == 0 {
             sleep(Duration::from_millis(1)).await;
-            cancelled = counter(&snapshotter, "r2r_sequences_cancelled_total");
+            cancelled = counter(&snapshotter, "r2r_engine_cancelled_total");
         }
         assert_eq!(cancelled, 1);
         cancelled = 0;
@@ -148,11 +148,14 @@ async fn a_long_wait_is_refused_to_people_only() {
         config.max_wait = Duration::from_millis(900);
     })
     .await;
-    let person = |i| GenerationRequest { priority: Priority::Interactive, ..request(i) };
+    let person = async |i| {
+        let admission = engine.admit(Priority::Interactive)?;
+        engine.generate_telling(request(i), admission, None).await
+    };
     // The first guess is 500 ms a thesis: one in the lane and one that waits.
     let (batch, people) = tokio::join!(
         join_all((0..4).map(|i| engine.generate(request(i)))),
-        join_all((4..8).map(|i| engine.generate(person(i)))),
+        join_all((4..8).map(person)),
     );
     assert!(batch.iter().all(Result::is_ok));
     let refused = people.iter().filter(|result| {
@@ -160,7 +163,7 @@ async fn a_long_wait_is_refused_to_people_only() {
     });
     assert_eq!(refused.count(), 2, "{people:?}");
     assert_eq!(people.iter().filter(|result| result.is_ok()).count(), 2, "{people:?}");
-    engine.generate(person(9)).await.unwrap();
+    person(9).await.unwrap();
 }
 
 #[tokio::test]

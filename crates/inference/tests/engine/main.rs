@@ -12,7 +12,7 @@ use std::{env, path::PathBuf, time::Duration};
 use contract::{Choice, Plan, SectionPlan};
 use domain::{EvidenceId, Section};
 use inference::{
-    Engine, EngineConfig, GenerationRequest, Priority, Sampling, WorkerCommand,
+    Engine, EngineConfig, GenerationRequest, Sampling, WorkerCommand,
     model::{ModelManifest, PreparedModel, prepare},
 };
 
@@ -114,7 +114,6 @@ fn request(i: u32) -> GenerationRequest {
         seed: u64::from(i),
         sampling: Sampling::GREEDY,
         max_tokens: 48,
-        priority: Priority::Batch,
         timeout: Duration::from_secs(120),
     }
 }
