@@ -97,84 +97,47 @@ fn picks_that_do_not_fit_are_refused() {
     assert!(plan.claims(&good[..5]).is_err());
 }
 
-#[test]
-fn verification_refutes_what_the_evidence_does_not_say() {
+fn check(cases: &[(Section, u16, &str, Result<(), Refutation>)]) {
     let read = sample::read();
-    let up: BTreeSet<Direction> = [Direction::Up].into();
-    let down: BTreeSet<Direction> = [Direction::Down].into();
-    let cases: [(Section, u16, &str, Result<(), Refutation>); 16] = [
+    for (section, id, text, expected) in cases {
+        let (section, evidence) = (*section, EvidenceId(*id));
+        let claim = DraftClaim { section, evidence, text: (*text).to_owned() };
+        assert_eq!(verify(&read, &claim).map(|_| ()), *expected, "{text}");
+    }
+}
+
+#[test]
+fn verification_refutes_what_the_evidence_does_not_hold() {
+    let number = |text: &str| Err(Refutation::Number(text.to_owned()));
+    let value = Err(Refutation::Value("-9.3%".to_owned()));
+    let citation = |id| Err(Refutation::Citation(EvidenceId(id)));
+    check(&[
+        (Section::Market, 1, "The S&P 500 21-day return is -9.3% after 12 days.", number("12")),
+        (Section::Market, 1, "The S&P 500 21-day return is 9.3%.", value),
+        (Section::Market, 7, "The 10-day return is +4.1%.", citation(7)),
+        (Section::Market, 99, "The VIX level is 31.6.", citation(99)),
+        (Section::Fundamentals, 3, "Revenue is sound.", Err(Refutation::NotAbstaining)),
+        (Section::Sentiment, 5, "Apple lowers output of three models.", number("three")),
+    ]);
+}
+
+#[test]
+fn verification_refutes_what_the_evidence_does_not_mean() {
+    let up = || Err(Refutation::Direction([Direction::Up].into()));
+    let down = || Err(Refutation::Direction([Direction::Down].into()));
+    check(&[
+        (Section::Market, 1, "The S&P 500 21-day return is -9.3%, showing a decline.", Ok(())),
+        (Section::Market, 1, "The S&P 500 21-day return is -9.3%, showing a rise.", up()),
         (Section::Market, 1, "The S&P 500 21-day return is -9.3%, a headwind.", Ok(())),
-        (
-            Section::Market,
-            1,
-            "The S&P 500 21-day return is -9.3%, a tailwind for the stock.",
-            Err(Refutation::Direction(up.clone())),
-        ),
+        (Section::Market, 1, "The S&P 500 21-day return is -9.3%, a tailwind.", up()),
+        (Section::Market, 2, "The VIX level is 31.6, showing falling nerves.", down()),
+        (Section::Sentiment, 5, "Apple lowers output.", Ok(())),
+        (Section::Sentiment, 5, "Apple raises output on rising demand.", up()),
+        (Section::Technicals, 7, "The 10-day return is +4.1%, a sign of a decline.", down()),
         // A rising VIX speaks against the stock.
         (Section::Risks, 11, "The VIX 21-day change is +22.2%, a sign of weakness.", Ok(())),
-        (
-            Section::Risks,
-            11,
-            "The VIX 21-day change is +22.2%, a sign of strength.",
-            Err(Refutation::Direction(up.clone())),
-        ),
-        (Section::Market, 1, "The S&P 500 21-day return is -9.3%, showing a decline.", Ok(())),
-        (
-            Section::Market,
-            1,
-            "The S&P 500 21-day return is -9.3%, showing a rise.",
-            Err(Refutation::Direction(up.clone())),
-        ),
-        (
-            Section::Market,
-            1,
-            "The S&P 500 21-day return is -9.3% after 12 days.",
-            Err(Refutation::Number("12".into())),
-        ),
-        (
-            Section::Market,
-            1,
-            "The S&P 500 21-day return is 9.3%.",
-            Err(Refutation::Value("-9.3%".into())),
-        ),
-        (
-            Section::Market,
-            2,
-            "The VIX level is 31.6, showing falling nerves.",
-            Err(Refutation::Direction(down.clone())),
-        ),
-        (
-            Section::Market,
-            7,
-            "The 10-day return is +4.1%.",
-            Err(Refutation::Citation(EvidenceId(7))),
-        ),
-        (Section::Market, 99, "The VIX level is 31.6.", Err(Refutation::Citation(EvidenceId(99)))),
-        (Section::Fundamentals, 3, "Revenue is sound.", Err(Refutation::NotAbstaining)),
-        (Section::Sentiment, 5, "Apple lowers output.", Ok(())),
-        (
-            Section::Sentiment,
-            5,
-            "Apple raises output on rising demand.",
-            Err(Refutation::Direction(up)),
-        ),
-        (
-            Section::Sentiment,
-            5,
-            "Apple lowers output of three models.",
-            Err(Refutation::Number("three".into())),
-        ),
-        (
-            Section::Technicals,
-            7,
-            "The 10-day return is +4.1%, a sign of a decline.",
-            Err(Refutation::Direction(down)),
-        ),
-    ];
-    for (section, id, text, expected) in cases {
-        let claim = DraftClaim { section, evidence: EvidenceId(id), text: text.to_owned() };
-        assert_eq!(verify(&read, &claim).map(|_| ()), expected, "{text}");
-    }
+        (Section::Risks, 11, "The VIX 21-day change is +22.2%, a sign of strength.", up()),
+    ]);
 }
 
 /// The phrases are a file: each rule a plan can name must be in it.
