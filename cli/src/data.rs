@@ -10,6 +10,8 @@ use lake::{
     BuildOptions, BuildReport, Snapshot, SourceList, Universe, build_snapshot, fetch_universe,
 };
 
+use crate::screen::say;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Fetch the packages of the universe by name, each checked against its digest.
@@ -38,8 +40,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     if matches!(command, Command::Show) {
         let snapshot = Snapshot::open_current(data_dir).await?;
-        anstream::println!("snapshot {}", snapshot.id());
-        print(&snapshot);
+        say!("snapshot {}", snapshot.id());
+        print(&snapshot)?;
         return Ok(());
     }
     let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed} {wide_msg}")?;
@@ -60,42 +62,36 @@ pub(crate) async fn run(
             fetch_universe(&options)?;
             progress.finish_and_clear();
             let packages = options.universe.source_ids().len();
-            anstream::println!(
-                "{packages} packages of universe {} are fetched",
-                options.universe.id
-            );
+            say!("{packages} packages of universe {} are fetched", options.universe.id);
         }
         Command::Build { .. } | Command::Show => {
             let report = build_snapshot(&options)?;
             progress.finish_and_clear();
-            tell(&report);
+            tell(&report)?;
         }
     }
     Ok(())
 }
 
-fn tell(report: &BuildReport) {
+fn tell(report: &BuildReport) -> anyhow::Result<()> {
     let state = if report.already_built { "unchanged" } else { "built" };
-    anstream::println!("snapshot {} is current ({state})", report.id);
+    say!("snapshot {} is current ({state})", report.id);
     for (kind, count) in &report.records {
-        anstream::println!("  {:<12} {count:>8} records", kind.table());
+        say!("  {:<12} {count:>8} records", kind.table());
     }
     if !report.rejected.is_empty() {
         let file = report.dir.join("quarantine.jsonl");
-        anstream::println!(
-            "  {} records could not be read: {}",
-            report.rejected.len(),
-            file.display()
-        );
+        say!("  {} records could not be read: {}", report.rejected.len(), file.display());
     }
+    Ok(())
 }
 
-fn print(snapshot: &Snapshot) {
+fn print(snapshot: &Snapshot) -> anyhow::Result<()> {
     let day = |time: Option<DateTime<Utc>>| {
         time.map_or("-".to_owned(), |time| time.date_naive().to_string())
     };
     for source in &snapshot.manifest().data_sources {
-        anstream::println!(
+        say!(
             "  {:<12} {:>8} records  {} to {}  {:>2} tickers  {} [{}]",
             source.source_type.table(),
             source.record_count,
@@ -106,4 +102,5 @@ fn print(snapshot: &Snapshot) {
             source.licence,
         );
     }
+    Ok(())
 }

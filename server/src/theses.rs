@@ -26,6 +26,8 @@ use crate::{api::request, config::CacheConfig, metrics as names, problem::ApiErr
 const ENTRY_BYTES: usize = 256;
 /// When to come back while a worker is being replaced.
 const RESTART: Duration = Duration::from_secs(1);
+/// Times an element of a batch is given to the engine, whose workers may die in it.
+const BATCH_ATTEMPTS: u32 = 3;
 /// Longest pause of a batch element that found the engine full.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -270,26 +272,38 @@ impl Theses {
     async fn write(&self, ask: &Ask, caller: &Caller) -> Result<Bytes, ApiError> {
         let Caller { patience, ends_at, ref claims } = *caller;
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
-        // What will be refused is not worth a read.
-        let admission = self.admit(patience, ends_at).await?;
-        let read = self.read(ask).await?;
-        let timeout = ends_at.saturating_duration_since(Instant::now());
-        let request = WriteRequest { seed: ask.seed, admission, timeout, claims: claims.clone() };
-        let thesis = self.writer.write(&read, request).await;
-        self.seal(&thesis.map_err(|error| self.write_error(error))?)
+        let attempts = if patience == Patience::Batch { BATCH_ATTEMPTS } else { 1 };
+        for attempt in 1..=attempts {
+            // What will be refused is not worth a read.
+            let admission = self.admit(patience, ends_at).await?;
+            let read = self.read(ask).await?;
+            let timeout = ends_at.saturating_duration_since(Instant::now());
+            let claims = claims.clone();
+            let request = WriteRequest { seed: ask.seed, admission, timeout, claims };
+            match self.writer.write(&read, request).await {
+                Ok(thesis) => return self.seal(&thesis),
+                Err(WriteError::Inference(InferenceError::WorkerLost)) if attempt < attempts => {
+                    sleep(RESTART).await;
+                }
+                Err(error) => return Err(self.write_error(error)),
+            }
+        }
+        Err(ApiError::NotReady(RESTART))
     }
 
     /// Takes a place in the engine; an element of a batch waits for one.
     async fn admit(&self, patience: Patience, ends_at: Instant) -> Result<Admission, ApiError> {
         loop {
-            match (self.writer.engine().admit(patience.priority()), patience) {
-                (Ok(admission), _) => return Ok(admission),
-                (Err(InferenceError::Overloaded { retry_after }), Patience::Batch)
-                    if ends_at.saturating_duration_since(Instant::now()) > PAUSE_MAX =>
-                {
+            let may_wait = patience == Patience::Batch
+                && ends_at.saturating_duration_since(Instant::now()) > PAUSE_MAX;
+            match self.writer.engine().admit(patience.priority()) {
+                Ok(admission) => return Ok(admission),
+                Err(InferenceError::Overloaded { retry_after }) if may_wait => {
                     sleep(retry_after.min(PAUSE_MAX)).await;
                 }
-                (Err(error), _) => return Err(self.write_error(error.into())),
+                // The engine keeps trying to start a worker.
+                Err(InferenceError::WorkerLost) if may_wait => sleep(PAUSE_MAX).await,
+                Err(error) => return Err(self.write_error(error.into())),
             }
         }
     }

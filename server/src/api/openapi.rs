@@ -99,7 +99,8 @@ mod paths {
 
 /// OpenAPI has no schema for events.
 const STREAM: &str = "An event `claim` {section, text, verdict, evidence} for each claim as soon as it stands, \
-    then `thesis` with the whole answer or `problem`.";
+    then `thesis` with the whole answer or `problem`. A thesis that is there already, or being written \
+    for somebody else, comes as the event `thesis` alone.";
 
 /// Returns the OpenAPI document around the schema of the thesis.
 pub(crate) fn document(thesis: &Value) -> Value {

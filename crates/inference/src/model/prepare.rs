@@ -200,6 +200,10 @@ pub fn prepare(
         });
     }
     verify(&base, manifest)?;
+    tracing::info!(
+        model.path = %path.display(),
+        "the converted model is missing, damaged or of another base, converting again"
+    );
     convert(manifest, &base, &path, quantization, worker)
 }
 
