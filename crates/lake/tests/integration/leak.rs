@@ -126,8 +126,12 @@ fn change(
     }
 }
 
+/// The frame and the catalogue, and what the model would read of them.
 async fn bytes(snapshot: &Snapshot, ticker: &Ticker, as_of: AsOf) -> Vec<u8> {
-    serde_json::to_vec(&snapshot.read(ticker, as_of).await.unwrap()).unwrap()
+    let read = snapshot.read(ticker, as_of).await.unwrap();
+    let mut bytes = serde_json::to_vec(&read).unwrap();
+    bytes.extend(contract::render(&read).user.into_bytes());
+    bytes
 }
 
 async fn real() -> (Snapshot, Batches) {
