@@ -13,10 +13,21 @@ pub struct Ticker(String);
 
 /// The text is not an exchange symbol.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error(
-    "{0:?} is not a ticker: expected one to ten of A-Z and 0-9 starting with a letter, with an optional class suffix as in BRK.B"
-)]
-pub struct TickerError(String);
+pub enum TickerError {
+    /// It would be one in capitals and without the space around it.
+    #[error("{found:?} is not a ticker; did you mean {meant}?")]
+    Spelling {
+        /// What was given.
+        found: String,
+        /// What it would be.
+        meant: Ticker,
+    },
+    /// It is none in any spelling.
+    #[error(
+        "{0:?} is not a ticker: expected one to ten of A-Z and 0-9 starting with a letter, with an optional class suffix as in BRK.B"
+    )]
+    NoSymbol(String),
+}
 
 impl Ticker {
     /// The same rule as a regular expression, for schemas.
@@ -29,6 +40,15 @@ impl Ticker {
     }
 }
 
+fn is_ticker(text: &str) -> bool {
+    let (root, class) = match text.split_once(['.', '-']) {
+        Some((root, class)) => (root, Some(class)),
+        None => (text, None),
+    };
+    let starts_with_letter = root.starts_with(|c: char| c.is_ascii_uppercase());
+    starts_with_letter && is_symbol(root, 10) && class.is_none_or(|class| is_symbol(class, 4))
+}
+
 fn is_symbol(part: &str, max_len: usize) -> bool {
     (1..=max_len).contains(&part.len())
         && part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
@@ -38,17 +58,17 @@ impl FromStr for Ticker {
     type Err = TickerError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (root, class) = match text.split_once(['.', '-']) {
-            Some((root, class)) => (root, Some(class)),
-            None => (text, None),
-        };
-        let starts_with_letter = root.starts_with(|c: char| c.is_ascii_uppercase());
-        if starts_with_letter && is_symbol(root, 10) && class.is_none_or(|c| is_symbol(c, 4)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            // A hostile input must not travel whole into logs and answers.
-            Err(TickerError(text.chars().take(24).collect()))
+        if is_ticker(text) {
+            return Ok(Self(text.to_owned()));
         }
+        // A hostile input must not travel whole into logs and answers.
+        let found = text.chars().take(24).collect();
+        let meant = text.trim().to_ascii_uppercase();
+        Err(if is_ticker(&meant) {
+            TickerError::Spelling { found, meant: Self(meant) }
+        } else {
+            TickerError::NoSymbol(found)
+        })
     }
 }
 
@@ -85,5 +105,7 @@ mod tests {
         {
             assert!(bad.parse::<Ticker>().is_err(), "{bad:?}");
         }
+        let error = " brk.b".parse::<Ticker>().unwrap_err().to_string();
+        assert!(error.ends_with("did you mean BRK.B?"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Request bodies, read strictly: typed, no unknown and no second field, depth
 //! limited by simd-json. A wrong value names its field.
 
-use domain::{AsOf, Ticker};
+use domain::{AsOf, Ticker, TickerError};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -109,11 +109,13 @@ impl BatchQuery {
 /// # Errors
 /// Fails on text that is not a symbol in any case.
 pub(crate) fn ticker(text: &str) -> Result<(Ticker, bool), ApiError> {
-    text.parse().map(|ticker| (ticker, true)).or_else(|error: domain::TickerError| {
-        let upper = text.trim().to_ascii_uppercase().parse();
-        let field = || ApiError::Field { field: "ticker".to_owned(), detail: error.to_string() };
-        upper.map(|ticker| (ticker, false)).map_err(|_| field())
-    })
+    match text.parse() {
+        Ok(ticker) => Ok((ticker, true)),
+        Err(TickerError::Spelling { meant, .. }) => Ok((meant, false)),
+        Err(error) => {
+            Err(ApiError::Field { field: "ticker".to_owned(), detail: error.to_string() })
+        }
+    }
 }
 
 fn parse<T: DeserializeOwned>(body: &mut [u8]) -> Result<T, ApiError> {
@@ -140,6 +142,10 @@ fn json_error(error: &simd_json::Error) -> ApiError {
             ApiError::Field { field, detail: clip(message) }
         }
         ErrorType::DepthLimitExceeded => ApiError::Json("the body is nested too deeply".to_owned()),
+        ErrorType::InvalidNumber | ErrorType::Overflow => {
+            let at = error.index();
+            ApiError::Json(format!("the number near byte {at} is malformed or exceeds 64 bits"))
+        }
         _ => ApiError::Json(format!("the body is not JSON near byte {}", error.index())),
     }
 }
@@ -272,12 +278,20 @@ mod tests {
             b"{\"ticker\":\"\xff\"}",
             b"\xef\xbb\xbf{}",
             b"{\"ticker\":\"A\",}",
+            b"{\"ticker\":\"A\",\"seed\":01}",
             deep.as_bytes(),
         ] {
             let found = field_of(ThesisQuery::parse(&mut body.to_vec()));
             let shown = String::from_utf8_lossy(&body[..body.len().min(40)]);
             assert!(found.starts_with("json: "), "{shown}: {found}");
         }
+    }
+
+    #[test]
+    fn a_number_beyond_64_bits_is_said_to_be_one() {
+        let mut body = br#"{"ticker":"A","seed":18446744073709551616}"#.to_vec();
+        let found = field_of(ThesisQuery::parse(&mut body));
+        assert!(found.contains("exceeds 64 bits"), "{found}");
     }
 
     #[test]
