@@ -58,7 +58,7 @@ async fn measure(context: ContextConfig, reads: &[AsOfRead], figures: &mut Figur
     let worker = WorkerCommand::current_exe().expect("the path of this program");
     let model = locate(ModelManifest::DEFAULT, &data_dir().join("models"), &worker);
     let model = model.expect("a model, which `r2r model fetch` makes");
-    let mut config = EngineConfig::new(model, contract::system_prompt(), worker);
+    let mut config = EngineConfig::new(model, worker);
     config.context = context;
     config.max_in_flight = COUNT;
     let engine = Engine::start(config).await.expect("the engine starts");

@@ -80,7 +80,7 @@ async fn write(args: &Args, data_dir: &Path, read: &AsOfRead) -> anyhow::Result<
     let model = model::locate(&args.model, &data_dir.join("models"), &worker)?;
     let progress = ProgressBar::new_spinner().with_message("decoding");
     progress.enable_steady_tick(Duration::from_millis(120));
-    let mut config = EngineConfig::new(model, contract::system_prompt(), worker);
+    let mut config = EngineConfig::new(model, worker);
     // One thesis takes one lane.
     config.context.lanes = 1;
     let writer = Writer::start(config, Writer::DEFAULT_SAMPLING).await?;

@@ -71,7 +71,7 @@ impl App {
         let snapshot =
             Arc::new(open_snapshot(&config.data.dir, config.data.snapshot.as_ref()).await?);
         let (model_name, digest) = (model.name().to_owned(), model.digest());
-        let mut engine = EngineConfig::new(model, contract::system_prompt(), worker);
+        let mut engine = EngineConfig::new(model, worker);
         engine.max_in_flight = config.engine.queue_max;
         engine.context.threads = config.engine.threads;
         if config.engine.lanes > 0 {

@@ -117,8 +117,7 @@ impl Theses {
             .weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY_BYTES))
             .eviction_listener(|_, _, cause| evicted("answers", cause))
             .build();
-        // One waits while the others are decoded, so that no lane is ever idle.
-        let places = writer.engine().lanes() as usize + 1;
+        let batch_places = Semaphore::new(writer.engine().batch_width());
         Self {
             snapshot,
             writer,
@@ -127,16 +126,10 @@ impl Theses {
             schema,
             reads,
             answers,
-            batch_places: Semaphore::new(places),
+            batch_places,
             reading: Semaphore::new(1),
             deadline,
         }
-    }
-
-    /// Returns how many elements of batches are in the engine at most.
-    #[must_use]
-    pub fn batch_places(&self) -> usize {
-        self.writer.engine().lanes() as usize + 1
     }
 
     /// Returns the snapshot theses are written from.
@@ -272,8 +265,9 @@ impl Theses {
     async fn write(&self, ask: &Ask, caller: &Caller) -> Result<Bytes, ApiError> {
         let Caller { patience, ends_at, ref claims } = *caller;
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
-        let attempts = if patience == Patience::Batch { BATCH_ATTEMPTS } else { 1 };
-        for attempt in 1..=attempts {
+        let mut attempts = if patience == Patience::Batch { BATCH_ATTEMPTS } else { 1 };
+        loop {
+            attempts -= 1;
             // What will be refused is not worth a read.
             let admission = self.admit(patience, ends_at).await?;
             let read = self.read(ask).await?;
@@ -282,13 +276,12 @@ impl Theses {
             let request = WriteRequest { seed: ask.seed, admission, timeout, claims };
             match self.writer.write(&read, request).await {
                 Ok(thesis) => return self.seal(&thesis),
-                Err(WriteError::Inference(InferenceError::WorkerLost)) if attempt < attempts => {
+                Err(WriteError::Inference(InferenceError::WorkerLost)) if attempts > 0 => {
                     sleep(RESTART).await;
                 }
                 Err(error) => return Err(self.write_error(error)),
             }
         }
-        Err(ApiError::NotReady(RESTART))
     }
 
     /// Takes a place in the engine; an element of a batch waits for one.

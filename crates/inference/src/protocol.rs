@@ -90,6 +90,11 @@ pub(crate) struct Progress {
     pub(crate) batches: u64,
 }
 
+/// Narrows a number of things for a message.
+pub(crate) fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
 /// Encodes a message without its length.
 pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     postcard::to_stdvec(message).map_err(io::Error::other)

@@ -68,15 +68,11 @@ impl Writer {
     /// gives different seeds different theses.
     pub const DEFAULT_SAMPLING: Sampling = Sampling { temperature: 0.4, min_p: 0.1 };
 
-    /// Starts the engine; `config.system_prompt` is set to the contract's.
+    /// Starts the engine.
     ///
     /// # Errors
     /// Fails when the worker cannot load the model.
-    pub async fn start(
-        mut config: EngineConfig,
-        sampling: Sampling,
-    ) -> Result<Self, InferenceError> {
-        contract::system_prompt().clone_into(&mut config.system_prompt);
+    pub async fn start(config: EngineConfig, sampling: Sampling) -> Result<Self, InferenceError> {
         let model_name = config.model.name().to_owned();
         let model_digest = config.model.digest();
         let contract_digest = contract::contract_digest();
@@ -125,9 +121,14 @@ impl Writer {
             max_tokens: MAX_TOKENS,
             timeout,
         };
-        let (sender, written) = mpsc::unbounded_channel();
-        let generation = self.engine.generate_telling(request, admission, Some(sender));
-        let generation = tokio::join!(generation, tell(read, &plan, written, claims)).0?;
+        let generation = match claims {
+            None => self.engine.generate_telling(request, admission, None).await?,
+            Some(claims) => {
+                let (sender, written) = mpsc::unbounded_channel();
+                let generation = self.engine.generate_telling(request, admission, Some(sender));
+                tokio::join!(generation, tell(read, &plan, written, claims)).0?
+            }
+        };
         let started = Instant::now();
         let claims = plan.claims(&generation.picks)?;
         let claims = claims.into_iter().map(|claim| {
@@ -154,9 +155,8 @@ async fn tell(
     read: &AsOfRead,
     plan: &Plan,
     mut written: mpsc::UnboundedReceiver<Written>,
-    claims: Option<mpsc::UnboundedSender<Claim>>,
+    claims: mpsc::UnboundedSender<Claim>,
 ) {
-    let Some(claims) = claims else { return };
     let mut told = BTreeSet::new();
     while let Some(Written { section, position, pick }) = written.recv().await {
         let Some(Ok(claim)) = plan.sections.get(section).map(|plan| plan.claim(&pick)) else {

@@ -43,7 +43,7 @@ pub(super) async fn answer(
     let as_lines = super::accepts(&head.headers, "application/x-ndjson");
     let elements = elements(&app, query, request_id);
     // The elements beyond those in the engine have their reads ready.
-    let width = app.theses().batch_places() + READ_AHEAD;
+    let width = app.theses().writer().engine().batch_width() + READ_AHEAD;
     let (kind, body) = if as_lines {
         let lines = elements.buffer_unordered(width).map(|element| join(&[&element, b"\n"]));
         (NDJSON, http::stream(lines))

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 pub use types::{
     ContextConfig, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest,
     ModelInfo, Priority, Sampling, Timings, Usage, Written,
@@ -130,17 +130,17 @@ impl Engine {
         if self.status().state == EngineState::Down {
             return Err(InferenceError::WorkerLost);
         }
-        let refused = |_| {
+        let refused = || {
             metrics::thesis_refused();
             InferenceError::Overloaded { retry_after: self.retry_after() }
         };
-        let place = Arc::clone(&shared.places).try_acquire_owned().map_err(refused)?;
+        let place = Arc::clone(&shared.places).try_acquire_owned().map_err(|_| refused())?;
         let person = (priority == Priority::Interactive).then(|| {
             shared.people.fetch_add(1, Ordering::Relaxed);
             Person(Arc::clone(&shared.people))
         });
         if person.is_some() && self.expected_wait() > shared.max_wait {
-            return Err(refused(TryAcquireError::NoPermits));
+            return Err(refused());
         }
         Ok(Admission { priority, _place: place, _person: person })
     }
@@ -192,6 +192,13 @@ impl Engine {
     #[must_use]
     pub fn lanes(&self) -> u32 {
         self.shared.lanes
+    }
+
+    /// Returns how many elements of a batch keep every lane busy: one waits while
+    /// the others are decoded.
+    #[must_use]
+    pub fn batch_width(&self) -> usize {
+        self.shared.lanes as usize + 1
     }
 
     /// Returns the state at this moment.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     error::InferenceError,
     metrics,
-    protocol::{FromWorker, Job, Progress, Start, ToWorker},
+    protocol::{FromWorker, Job, Progress, Start, ToWorker, count},
 };
 
 type Outcome = Result<Generation, InferenceError>;
@@ -251,8 +251,7 @@ impl Supervisor {
     }
 
     fn on_progress(&mut self, link: &mut Link, progress: Progress) {
-        let waiting = self.entries.values().filter(|entry| !entry.sent).count();
-        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        let waiting = count(self.entries.values().filter(|entry| !entry.sent).count());
         metrics::progress(link.progress, progress, waiting);
         link.progress = progress;
         self.status.send_modify(|status| {
@@ -361,12 +360,6 @@ impl Supervisor {
 
     /// Prepares the requests of a lost worker for the next one.
     fn requeue(&mut self) {
-        metrics::progress(Progress::default(), Progress::default(), 0);
-        self.status.send_modify(|status| {
-            status.state = EngineState::Starting;
-            status.worker_pid = None;
-            status.active = 0;
-        });
         let sent: Vec<u64> =
             self.entries.iter().filter_map(|(id, entry)| entry.sent.then_some(*id)).collect();
         for id in sent {
@@ -378,6 +371,14 @@ impl Supervisor {
                 _ => self.answer(id, Err(InferenceError::WorkerLost)),
             }
         }
+        let waiting = count(self.entries.len());
+        metrics::progress(Progress::default(), Progress::default(), waiting);
+        self.status.send_modify(|status| {
+            status.state = EngineState::Starting;
+            status.worker_pid = None;
+            status.active = 0;
+            status.queued = waiting;
+        });
     }
 
     fn go_down(&mut self) {

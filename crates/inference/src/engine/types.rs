@@ -35,14 +35,10 @@ pub struct EngineConfig {
 impl EngineConfig {
     /// Returns the defaults for a model.
     #[must_use]
-    pub fn new(
-        model: PreparedModel,
-        system_prompt: impl Into<String>,
-        worker: WorkerCommand,
-    ) -> Self {
+    pub fn new(model: PreparedModel, worker: WorkerCommand) -> Self {
         Self {
             model,
-            system_prompt: system_prompt.into(),
+            system_prompt: contract::system_prompt().to_owned(),
             context: ContextConfig::default(),
             max_in_flight: 64,
             max_wait: Duration::from_millis(1_300),

@@ -15,7 +15,7 @@ use super::{Outbox, thesis::Prepared};
 use crate::{
     engine::Priority,
     error::InferenceError,
-    protocol::{FromWorker, Progress},
+    protocol::{FromWorker, Progress, count},
 };
 
 /// Longest time for which a request may be overtaken by one whose prompt is
@@ -149,7 +149,6 @@ impl Board {
         if !now && state.reported_at.elapsed() < HEARTBEAT {
             return;
         }
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let stalled = state.running.iter().flatten().map(|running| running.stepped.elapsed()).max();
         state.progress.active = count(state.running.iter().flatten().count());
         state.progress.queued = count(state.waiting.len());

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     error::InferenceError,
-    protocol::{FromWorker, Job, ToWorker, read_frame},
+    protocol::{FromWorker, Job, ToWorker, count, read_frame},
 };
 
 /// Everything the thread needs.
@@ -114,11 +114,11 @@ impl Intake {
         max_tokens: u32,
     ) -> Result<(), InferenceError> {
         let claims: usize = sections.iter().map(|section| section.claims.len()).sum();
-        let claims = u32::try_from(claims).unwrap_or(u32::MAX);
-        let answer_tokens =
-            max_tokens.saturating_add(OPENING_TOKENS_MAX).saturating_mul(claims).saturating_mul(2);
-        let prompt_tokens = u32::try_from(prompt).unwrap_or(u32::MAX);
-        let prompt_tokens = prompt_tokens.saturating_add(self.prefix_tokens);
+        let answer_tokens = max_tokens
+            .saturating_add(OPENING_TOKENS_MAX)
+            .saturating_mul(count(claims))
+            .saturating_mul(2);
+        let prompt_tokens = count(prompt).saturating_add(self.prefix_tokens);
         let limit = self.context_tokens;
         if prompt_tokens.saturating_add(answer_tokens) > limit {
             return Err(InferenceError::PromptTooLong { prompt_tokens, answer_tokens, limit });

@@ -14,6 +14,7 @@ use llama_cpp_2::{
 use crate::{
     engine::{ContextConfig, GenerationRequest},
     error::InferenceError,
+    protocol::count,
 };
 
 /// Holds the shared prefix.
@@ -73,7 +74,12 @@ impl<'model> Lane<'model> {
 
     /// Returns the tokens of the shared prefix.
     pub(super) fn prefix(&self) -> u32 {
-        count(&self.prefix)
+        count(self.prefix.len())
+    }
+
+    /// Returns the position after the prompt that is present.
+    pub(super) fn prompt_end(&self) -> u32 {
+        count(self.prefix.len() + self.held.len())
     }
 
     /// Returns the prompt whose state can be used again.
@@ -127,7 +133,7 @@ impl<'model> Lane<'model> {
             self.clear(branch, 0)?;
         }
         self.branches = 0;
-        let end = if self.held.is_empty() { 0 } else { self.prefix() + count(&self.held) };
+        let end = if self.held.is_empty() { 0 } else { self.prompt_end() };
         self.clear(PROMPT, end)
     }
 
@@ -190,10 +196,6 @@ impl<'model> Lane<'model> {
             Err(error) => Err(failed(&error)),
         }
     }
-}
-
-fn count(tokens: &[LlamaToken]) -> u32 {
-    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
 }
 
 fn failed(error: &dyn std::error::Error) -> InferenceError {

@@ -36,9 +36,9 @@ use self::{
     board::Board, grammar::Grammars, intake::Intake, lane::Lane, prompt::Prompts, thesis::Session,
 };
 use crate::{
-    engine::{ModelInfo, Timings, Usage},
+    engine::ModelInfo,
     error::InferenceError,
-    protocol::{FromWorker, Start, ToWorker, read_frame, write_frame},
+    protocol::{FromWorker, Start, ToWorker, count, read_frame, write_frame},
 };
 
 /// The sending half of the socket, shared by the threads of the worker.
@@ -120,7 +120,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     })?;
     let grammars = grammars.join().map_err(|_| "the vocabulary cannot be indexed".to_owned())??;
 
-    let prefix_tokens = u32::try_from(prefix.len()).map_err(|error| error.to_string())?;
+    let prefix_tokens = count(prefix.len());
     let board = Arc::new(Board::new(lanes.len(), outbox.clone()));
     let intake = Intake {
         prompts: Arc::clone(&prompts),
@@ -160,18 +160,7 @@ impl<'model> Work<'_, 'model> {
         let _guard = AbortOnPanic;
         while let Some(request) = self.board.take(self.index, lane.held()) {
             let id = request.id;
-            let session = Session {
-                lane: &mut lane,
-                model: self.model,
-                prompts: self.prompts,
-                board: self.board,
-                lane_index: self.index,
-                request: &request,
-                usage: Usage::default(),
-                timings: Timings::default(),
-                steps: 0,
-            };
-            let outcome = session.run();
+            let outcome = Session::new(&self, &mut lane, &request).run();
             let reset = lane.reset(matches!(outcome, Err(InferenceError::NotFinite)));
             self.board.tell(&match outcome {
                 Ok(generation) => FromWorker::Finished { id, generation },

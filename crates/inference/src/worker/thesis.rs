@@ -11,21 +11,20 @@ use std::{
 };
 
 use contract::{Pick, Plan};
-use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
+use llama_cpp_2::token::LlamaToken;
 use llguidance::Matcher;
 use toktrie::SimpleVob;
 
 use super::{
-    board::Board,
+    Work,
     branch::Branch,
     lane::{Feed, Lane, PROMPT},
-    prompt::Prompts,
     sampler::Sampler,
 };
 use crate::{
     engine::{Generation, Priority, Sampling, Timings, Usage, Written},
     error::InferenceError,
-    protocol::FromWorker,
+    protocol::{FromWorker, count},
 };
 
 /// A request that is tokenized and compiled.
@@ -68,6 +67,10 @@ struct Claim {
 }
 
 impl Claim {
+    const fn new(section: usize, position: usize, choice: usize, branch: Option<Branch>) -> Self {
+        Self { section, position, choice, branch, is_told: false }
+    }
+
     fn pick(&self) -> Pick {
         let text = self.branch.as_ref().map(Branch::text).unwrap_or_default();
         Pick { choice: self.choice, text }
@@ -76,23 +79,31 @@ impl Claim {
 
 /// The work on one request.
 pub(super) struct Session<'a, 'model> {
-    pub(super) lane: &'a mut Lane<'model>,
-    pub(super) model: &'model LlamaModel,
-    pub(super) prompts: &'a Prompts,
-    pub(super) board: &'a Board,
-    pub(super) lane_index: usize,
-    pub(super) request: &'a Prepared,
-    pub(super) usage: Usage,
-    pub(super) timings: Timings,
-    pub(super) steps: u32,
+    work: &'a Work<'a, 'model>,
+    lane: &'a mut Lane<'model>,
+    request: &'a Prepared,
+    usage: Usage,
+    timings: Timings,
+    steps: u32,
 }
 
-impl Session<'_, '_> {
+impl<'a, 'model> Session<'a, 'model> {
+    pub(super) fn new(
+        work: &'a Work<'a, 'model>,
+        lane: &'a mut Lane<'model>,
+        request: &'a Prepared,
+    ) -> Self {
+        let (usage, timings) = (Usage::default(), Timings::default());
+        Self { work, lane, request, usage, timings, steps: 0 }
+    }
+
     /// Decodes the thesis; the lane must be reset afterwards, whatever happened.
     pub(super) fn run(mut self) -> Result<Generation, InferenceError> {
         let mut since = Instant::now();
         self.timings.queue_ms = milliseconds(self.request.received, since);
-        let held = self.lane_prompt()?;
+        let held = self.lane.load_prompt(&self.request.prompt, |tokens| {
+            go_on(self.work, self.request, tokens, &mut self.steps)
+        })?;
         self.usage.prompt_tokens = count(self.request.prompt.len());
         self.usage.cached_tokens = count(held);
         self.usage.prefix_tokens = self.lane.prefix();
@@ -111,39 +122,25 @@ impl Session<'_, '_> {
         Ok(Generation { picks, code_logits, usage, timings, steps })
     }
 
-    fn lane_prompt(&mut self) -> Result<usize, InferenceError> {
-        let Self { lane, board, lane_index, request, steps, .. } = self;
-        lane.load_prompt(&request.prompt, |tokens| {
-            go_on(board, *lane_index, request, tokens, steps)
-        })
-    }
-
     /// Decodes the feeds; `after` gets the index and the logits of each.
     fn feed(
         &mut self,
         feeds: &[Feed<'_>],
         after: impl FnMut(usize, &[f32]) -> Result<(), InferenceError>,
     ) -> Result<(), InferenceError> {
-        let Self { lane, board, lane_index, request, steps, .. } = self;
-        let before = |tokens| go_on(board, *lane_index, request, tokens, steps);
-        lane.feed(feeds, before, after)
+        let before = |tokens| go_on(self.work, self.request, tokens, &mut self.steps);
+        self.lane.feed(feeds, before, after)
     }
 
     /// Opens a branch for each section and lets the model choose what to cite.
     fn choose(&mut self) -> Result<Vec<Claim>, InferenceError> {
         let request = self.request;
-        let position = self.lane.prefix() + count(request.prompt.len());
+        let position = self.lane.prompt_end();
         let mut openings = Vec::new();
         let mut claims = Vec::new();
         for (i, section) in request.sections.iter().enumerate() {
             if section.is_silent {
-                claims.push(Claim {
-                    section: i,
-                    position: 0,
-                    choice: 0,
-                    branch: None,
-                    is_told: false,
-                });
+                claims.push(Claim::new(i, 0, 0, None));
             } else {
                 openings.push((i, self.lane.fork(PROMPT)?));
             }
@@ -156,7 +153,7 @@ impl Session<'_, '_> {
             })
             .collect();
         let mut chosen = vec![Vec::new(); openings.len()];
-        let n_vocab = self.model.n_vocab().unsigned_abs() as usize;
+        let n_vocab = self.work.model.n_vocab().unsigned_abs() as usize;
         self.feed(&feeds, |i, logits| {
             let section = openings[i].0;
             chosen[i] = choose(request, section, logits, n_vocab);
@@ -178,14 +175,8 @@ impl Session<'_, '_> {
                     matcher,
                     sampler,
                 );
-                branch.force(self.model, request.max_tokens, &mut self.usage)?;
-                claims.push(Claim {
-                    section,
-                    position: k,
-                    choice,
-                    branch: Some(branch),
-                    is_told: false,
-                });
+                branch.force(self.work.model, request.max_tokens, &mut self.usage)?;
+                claims.push(Claim::new(section, k, choice, Some(branch)));
             }
         }
         // Silent sections were noted first.
@@ -195,7 +186,7 @@ impl Session<'_, '_> {
 
     /// Writes all claims, one run of tokens of each in a step.
     fn write(&mut self, claims: &mut [Claim]) -> Result<(), InferenceError> {
-        let (model, max_tokens) = (self.model, self.request.max_tokens);
+        let (model, max_tokens) = (self.work.model, self.request.max_tokens);
         let mut usage = self.usage;
         let mut mask_us = 0;
         loop {
@@ -243,7 +234,7 @@ impl Session<'_, '_> {
         for claim in claims.iter_mut().filter(|claim| !claim.is_told && is_done(claim)) {
             let Claim { section, position, .. } = *claim;
             let written = Written { section, position, pick: claim.pick() };
-            self.board.tell(&FromWorker::Written { id: self.request.id, claim: written });
+            self.work.board.tell(&FromWorker::Written { id: self.request.id, claim: written });
             claim.is_told = true;
         }
     }
@@ -251,9 +242,9 @@ impl Session<'_, '_> {
     /// Reads the decision's logits after the whole answer.
     fn decide(&mut self, picks: &[Vec<Pick>]) -> Result<[f32; 5], InferenceError> {
         let request = self.request;
-        let tokens = self.prompts.text(&request.plan.decision(picks));
+        let tokens = self.work.prompts.text(&request.plan.decision(picks));
         self.usage.decision_tokens = count(tokens.len());
-        let position = self.lane.prefix() + count(request.prompt.len());
+        let position = self.lane.prompt_end();
         let feed = Feed { sequence: PROMPT, position, tokens: &tokens, logits: true };
         let mut codes = [0.0; 5];
         self.feed(&[feed], |_, logits| {
@@ -290,14 +281,13 @@ fn sampler(request: &Prepared, section: usize, part: usize) -> Sampler {
 
 /// Notes a step, and ends the work when nobody waits for it any more.
 fn go_on(
-    board: &Board,
-    lane: usize,
+    work: &Work<'_, '_>,
     request: &Prepared,
     tokens: usize,
     steps: &mut u32,
 ) -> Result<(), InferenceError> {
     *steps += 1;
-    board.stepped(lane, tokens);
+    work.board.stepped(work.index, tokens);
     if request.cancelled.load(Ordering::Relaxed) {
         return Err(InferenceError::Cancelled);
     }
@@ -305,10 +295,6 @@ fn go_on(
         return Err(InferenceError::DeadlineExceeded);
     }
     Ok(())
-}
-
-fn count(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 fn lap(since: &mut Instant) -> f32 {

@@ -59,7 +59,8 @@ const SYSTEM: &str = "You are an equity analyst. Write short factual claims abou
     sell, B = sell, C = hold, D = buy, E = strong buy.";
 
 fn config() -> EngineConfig {
-    EngineConfig::new(model(), SYSTEM, worker_command())
+    let config = EngineConfig::new(model(), worker_command());
+    EngineConfig { system_prompt: SYSTEM.to_owned(), ..config }
 }
 
 async fn engine() -> Engine {

@@ -85,12 +85,12 @@ async fn converts_once_and_verifies_afterwards() {
 async fn a_worker_that_does_not_start_is_one_error() {
     let model = model::verify(&models().join(manifest().file), &manifest()).unwrap();
     for command in [no_worker(), WorkerCommand::new("/bin/false", [""; 0])] {
-        let config = EngineConfig::new(model.clone(), "", command);
+        let config = EngineConfig::new(model.clone(), command);
         let error = Engine::start(config).await.unwrap_err();
         let expected = matches!(error, InferenceError::Model { .. } | InferenceError::WorkerLost);
         assert!(expected, "{error:?}");
     }
-    let mut config = EngineConfig::new(model, "", no_worker());
+    let mut config = EngineConfig::new(model, no_worker());
     config.context.threads = 10_000;
     let error = Engine::start(config).await.unwrap_err();
     assert!(error.to_string().starts_with("threads is 10000"), "{error}");
