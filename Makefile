@@ -2,7 +2,7 @@
 
 PORT ?= 8080
 R2R_DATA_DIR ?= data
-# Parts of the load test: k6 verify determinism chaos peer, or all (but peer).
+# Parts of the load test: k6 verify determinism chaos swap peer, or all (but peer).
 PARTS ?= k6
 # Which benches to run: a part of their names.
 FILTER ?=

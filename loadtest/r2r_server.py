@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -94,8 +95,11 @@ def parent(pid: int) -> int:
 class Server:
     """`with Server(...) as server:` runs r2r-server and stops it."""
 
-    def __init__(self, binary: Path, data_dir: Path, out: Path, name: str, env: dict[str, str] | None = None):
-        self.binary, self.out, self.name = binary.resolve(), out, name
+    def __init__(
+        self, binary: Path, data_dir: Path, out: Path, name: str,
+        env: dict[str, str] | None = None, flags: Sequence[str] = (),
+    ):
+        self.command, self.out, self.name = [str(binary.resolve()), *flags], out, name
         self.env = {
             **os.environ,
             "R2R_SERVER__DATA__DIR": str(data_dir.resolve()),
@@ -115,7 +119,7 @@ class Server:
         self.env["R2R_SERVER__HTTP__LISTEN"] = address
         begin = time.monotonic()
         self.process = subprocess.Popen(
-            [str(self.binary)], cwd=REPOSITORY, env=self.env, stdin=subprocess.DEVNULL,
+            self.command, cwd=REPOSITORY, env=self.env, stdin=subprocess.DEVNULL,
             stdout=self.log, stderr=subprocess.STDOUT,
         )
         try:

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Runs the parts of the load test named on the command line and prints a
-summary: k6 (default), verify, determinism, chaos, or all."""
+summary: k6 (default), verify, determinism, chaos, swap, or all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from r2r_server import NO_ANSWER_CACHE, REPOSITORY, Server, counters, request
 
 # `peer` is not in `all`: it builds llama-server first.
-ALL = ["k6", "verify", "determinism", "chaos"]
+ALL = ["k6", "verify", "determinism", "chaos", "swap"]
 PARTS = [*ALL, "peer"]
 HERE = Path(__file__).resolve().parent
 MIB = 1 << 20
@@ -163,6 +163,7 @@ def main() -> int:
         "verify": run_verify,
         "determinism": lambda args, common: script("determinism.py", args, *common),
         "chaos": lambda args, common: script("chaos_worker.py", args, *common),
+        "swap": lambda args, common: script("swap_model.py", args, *common),
         "peer": lambda args, common: script("peer.py", args, *common),
     }
     codes = {}

@@ -8,13 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use contract::{Schema, SchemaError};
+use domain::AsOf;
 use inference::{
     EngineConfig, InferenceError, WorkerCommand, Writer,
-    model::{self, ModelError},
+    model::{self, ModelError, PreparedModel},
 };
 use lake::{LakeError, Snapshot};
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
+use tokio::task::JoinError;
 
 use crate::{api, config::Config, theses::Theses};
 
@@ -22,7 +24,7 @@ use crate::{api, config::Config, theses::Theses};
 pub struct App {
     config: Config,
     theses: Theses,
-    model_name: String,
+    worker: WorkerCommand,
     openapi: Bytes,
     metrics: PrometheusHandle,
 }
@@ -47,7 +49,27 @@ pub enum StartError {
     OpenApi(#[from] serde_json::Error),
     /// A task of the start ended without a result.
     #[error("a task of the start failed")]
-    Task(#[from] tokio::task::JoinError),
+    Task(#[from] JoinError),
+}
+
+/// Why another model does not serve.
+#[derive(Debug, Error)]
+pub enum SwapError {
+    /// Its bytes are missing or not what its manifest promises.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// There is nothing it could prove itself on.
+    #[error("the snapshot has no ticker for its first thesis")]
+    NoTicker,
+    /// What it shall prove itself on cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] LakeError),
+    /// It does not start, or wrote nothing of use.
+    #[error(transparent)]
+    Worker(#[from] InferenceError),
+    /// The check of its bytes ended without a result.
+    #[error("the check of the model failed")]
+    Task(#[from] JoinError),
 }
 
 impl App {
@@ -63,15 +85,10 @@ impl App {
     ) -> Result<Self, StartError> {
         let schema = Schema::compile()?;
         let openapi = serde_json::to_vec(&api::openapi_document(schema.document()))?.into();
-        let (choice, models) = (config.engine.model.clone(), config.data.dir.join("models"));
-        let command = worker.clone();
-        // Hashing 100 MB, and the first time converting them, is not for the runtime.
-        let model = tokio::task::spawn_blocking(move || model::locate(&choice, &models, &command));
-        let model = model.await??;
+        let model = locate(&config, &config.engine.model, &worker).await??;
         let snapshot =
             Arc::new(open_snapshot(&config.data.dir, config.data.snapshot.as_ref()).await?);
-        let (model_name, digest) = (model.name().to_owned(), model.digest());
-        let mut engine = EngineConfig::new(model, worker);
+        let mut engine = EngineConfig::new(model, worker.clone());
         engine.max_in_flight = config.engine.queue_max;
         engine.context.threads = config.engine.threads;
         if config.engine.lanes > 0 {
@@ -80,8 +97,8 @@ impl App {
         engine.max_wait = Duration::from_millis(config.engine.wait_max_ms);
         let writer = Writer::start(engine, Writer::DEFAULT_SAMPLING).await?;
         let (cache, deadline) = (&config.cache, config.http.deadline());
-        let theses = Theses::new(snapshot, writer, digest, schema, cache, deadline);
-        Ok(Self { config, theses, model_name, openapi, metrics })
+        let theses = Theses::new(snapshot, writer, schema, cache, deadline);
+        Ok(Self { config, theses, worker, openapi, metrics })
     }
 
     /// Returns the configuration.
@@ -96,10 +113,22 @@ impl App {
         &self.theses
     }
 
-    /// Returns the model's name.
-    #[must_use]
-    pub fn model_name(&self) -> &str {
-        &self.model_name
+    /// Writes with another model from now on, if it writes a sound thesis about the
+    /// first ticker of the snapshot. No request fails meanwhile. Returns whether
+    /// the model is another one at all.
+    ///
+    /// # Errors
+    /// See [`SwapError`]; the present model serves on.
+    pub async fn swap_model(&self, choice: &str) -> Result<bool, SwapError> {
+        let model = locate(&self.config, choice, &self.worker).await??;
+        if model.digest() == self.theses.model().digest {
+            return Ok(false);
+        }
+        let snapshot = self.theses.snapshot();
+        let info = snapshot.tickers().first().ok_or(SwapError::NoTicker)?;
+        let read = snapshot.read(&info.ticker, AsOf::end_of(info.last)).await?;
+        self.theses.writer().swap(model, Arc::new(read)).await?;
+        Ok(true)
     }
 
     /// Returns the metrics.
@@ -113,6 +142,18 @@ impl App {
     pub fn openapi(&self) -> Bytes {
         self.openapi.clone()
     }
+}
+
+/// Checks the bytes of a model: hashing 100 MB, and the first time converting
+/// them, is not for the runtime.
+async fn locate(
+    config: &Config,
+    choice: &str,
+    worker: &WorkerCommand,
+) -> Result<Result<PreparedModel, ModelError>, JoinError> {
+    let (choice, models) = (choice.to_owned(), config.data.dir.join("models"));
+    let worker = worker.clone();
+    tokio::task::spawn_blocking(move || model::locate(&choice, &models, &worker)).await
 }
 
 async fn open_snapshot(data: &Path, chosen: Option<&PathBuf>) -> Result<Snapshot, LakeError> {

@@ -13,9 +13,9 @@ use inference::WorkerCommand;
 use server::{App, config::Config, metrics, serve};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
-use tracing::info;
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
 /// Where the configuration is looked for when no file is named.
@@ -75,6 +75,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let config = configuration(&arguments)?;
     let recorder = metrics::install().context("metrics")?;
     inference::describe_metrics();
@@ -85,11 +86,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
     let address = listener.local_addr()?;
     let shutdown = shutdown()?;
-    announce(&app, address);
     let upkeep = tokio::spawn(metrics::upkeep(recorder));
+    let reload = tokio::spawn(reload(hangup, arguments, Arc::clone(&app)));
+    announce(&app, address);
     serve(listener, shutdown, Arc::clone(&app)).await;
     app.theses().writer().engine().shutdown().await;
     upkeep.abort();
+    reload.abort();
     info!("r2r-server has stopped");
     Ok(())
 }
@@ -104,17 +107,38 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
     Ok(config)
 }
 
+/// With each SIGHUP, reads the configuration again and serves the model it names.
+async fn reload(mut hangup: Signal, arguments: Arguments, app: Arc<App>) {
+    while hangup.recv().await.is_some() {
+        info!("SIGHUP received: reading engine.model again; other keys need a restart");
+        let swapped = async {
+            let config = configuration(&arguments)?;
+            let swapped = app.swap_model(&config.engine.model).await;
+            swapped.with_context(|| format!("engine.model = {:?}", config.engine.model))
+        };
+        let swapped = swapped.await;
+        let model = app.theses().model();
+        let (name, digest) = (&model.name, model.digest);
+        match swapped {
+            Ok(true) => info!(model.name = name, model.digest = %digest, "{name} serves now"),
+            Ok(false) => info!(model.digest = %digest, "{name} serves already"),
+            Err(error) => error!(error = format!("{error:#}"), "{name} serves on"),
+        }
+    }
+}
+
 /// Says where the server is, ready to be pasted.
 fn announce(app: &App, address: std::net::SocketAddr) {
     let snapshot = app.theses().snapshot();
+    let model = app.theses().model();
     let example = snapshot.tickers().first();
     let body = example.map_or_else(String::new, |info| {
         format!(r#"{{"ticker":"{}","as_of":"{}"}}"#, info.ticker, info.last)
     });
     info!(
         listen.address = %address,
-        model.name = app.model_name(),
-        model.digest = %app.theses().model(),
+        model.name,
+        model.digest = %model.digest,
         snapshot.id = %snapshot.id(),
         "r2r-server is ready on http://{address}",
     );

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::NaiveDate;
 use contract::{Claim, Schema, Thesis};
 use domain::{AsOf, AsOfRead, Digest, Ticker};
-use inference::{Admission, InferenceError, Priority, WriteError, WriteRequest, Writer};
+use inference::{Admission, InferenceError, ModelInfo, Priority, WriteError, WriteRequest, Writer};
 use lake::{LakeError, Snapshot};
 use moka::{future::Cache, notification::RemovalCause};
 use tokio::{
@@ -31,11 +31,10 @@ const BATCH_ATTEMPTS: u32 = 3;
 /// Longest pause of a batch element that found the engine full.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Which thesis. Equal asks have equal answers, so this is also the key of the
-/// answer cache.
+/// Which thesis. Equal asks of equal models have equal answers, so both are the
+/// key of the answer cache.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ask {
-    model: Digest,
     snapshot: Digest,
     contract: Digest,
     ticker: Ticker,
@@ -84,11 +83,10 @@ impl Patience {
 pub struct Theses {
     snapshot: Arc<Snapshot>,
     writer: Writer,
-    model: Digest,
     contract: Digest,
     schema: Schema,
     reads: Cache<(Digest, Ticker, AsOf), Arc<AsOfRead>>,
-    answers: Cache<Ask, Bytes>,
+    answers: Cache<(Digest, Ask), Bytes>,
     batch_places: Semaphore,
     /// A read keeps a thread of the runtime busy for some 30 ms: one at a time
     /// leaves the others to connections.
@@ -97,12 +95,11 @@ pub struct Theses {
 }
 
 impl Theses {
-    /// Assembles the service. `model` is the digest of the writer's model.
+    /// Assembles the service.
     #[must_use]
     pub fn new(
         snapshot: Arc<Snapshot>,
         writer: Writer,
-        model: Digest,
         schema: Schema,
         cache: &CacheConfig,
         deadline: Duration,
@@ -121,7 +118,6 @@ impl Theses {
         Self {
             snapshot,
             writer,
-            model,
             contract: contract::contract_digest(),
             schema,
             reads,
@@ -144,10 +140,10 @@ impl Theses {
         &self.writer
     }
 
-    /// Returns the digest of the model.
+    /// Returns the model that serves.
     #[must_use]
-    pub const fn model(&self) -> Digest {
-        self.model
+    pub fn model(&self) -> Arc<ModelInfo> {
+        self.writer.engine().status().model
     }
 
     /// Returns the digest of the contract.
@@ -182,7 +178,6 @@ impl Theses {
             return Err(unknown(vec![ticker]));
         }
         Ok(Ask {
-            model: self.model,
             snapshot: self.snapshot.id(),
             contract: self.contract,
             as_of: as_of.unwrap_or(AsOf::end_of(info.last)),
@@ -233,7 +228,7 @@ impl Theses {
         let _place = match caller.patience {
             Patience::Deadline => None,
             Patience::Batch => {
-                if let Some(bytes) = self.answers.get(ask).await {
+                if let Some(bytes) = self.answers.get(&self.key(ask)).await {
                     lookup("answers", true);
                     return Ok(Answer { bytes, hit: true });
                 }
@@ -242,27 +237,35 @@ impl Theses {
             }
         };
         loop {
+            let key = self.key(ask);
             // Whether this request does the work, or waits for one that does.
             let leads = AtomicBool::new(false);
             let write = async {
                 leads.store(true, Ordering::Relaxed);
-                self.write(ask, &caller).await
+                self.write(&key, &caller).await
             };
-            let entry = self.answers.entry_by_ref(ask).or_try_insert_with(write).await;
+            let entry = self.answers.entry_by_ref(&key).or_try_insert_with(write).await;
             let hit = !leads.into_inner();
             match entry {
                 Ok(entry) => {
                     lookup("answers", hit);
                     return Ok(Answer { bytes: entry.into_value(), hit });
                 }
-                // The other's deadline or its full queue is not this request's.
+                // The other's deadline or its full queue is not this request's,
+                // and a model that is gone is nobody's any more.
                 Err(error) if hit && is_of_the_leader(&error) => {}
+                Err(error) if is_of_a_model_that_is_gone(&error) => {}
                 Err(error) => return Err(ApiError::Shared(error)),
             }
         }
     }
 
-    async fn write(&self, ask: &Ask, caller: &Caller) -> Result<Bytes, ApiError> {
+    fn key(&self, ask: &Ask) -> (Digest, Ask) {
+        (self.model().digest, ask.clone())
+    }
+
+    async fn write(&self, key: &(Digest, Ask), caller: &Caller) -> Result<Bytes, ApiError> {
+        let (model, ask) = key;
         let Caller { patience, ends_at, ref claims } = *caller;
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
         let mut attempts = if patience == Patience::Batch { BATCH_ATTEMPTS } else { 1 };
@@ -270,6 +273,9 @@ impl Theses {
             attempts -= 1;
             // What will be refused is not worth a read.
             let admission = self.admit(patience, ends_at).await?;
+            if admission.model().digest != *model {
+                return Err(self.write_error(InferenceError::ModelReplaced.into()));
+            }
             let read = self.read(ask).await?;
             let timeout = ends_at.saturating_duration_since(Instant::now());
             let claims = claims.clone();
@@ -371,6 +377,10 @@ impl Theses {
 /// Tells whether an error belongs to the request that led, not to the thesis.
 fn is_of_the_leader(error: &ApiError) -> bool {
     matches!(error, ApiError::Deadline(_) | ApiError::Overloaded(_))
+}
+
+fn is_of_a_model_that_is_gone(error: &ApiError) -> bool {
+    matches!(error, ApiError::Write(WriteError::Inference(InferenceError::ModelReplaced)))
 }
 
 fn lake_error(error: LakeError, ticker: &Ticker) -> ApiError {

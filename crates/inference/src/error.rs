@@ -21,6 +21,12 @@ pub enum InferenceError {
     /// up: 503 with `Retry-After`.
     #[error("the inference worker is not available")]
     WorkerLost,
+    /// Another model serves than the one the request was admitted for: ask again.
+    #[error("the model was replaced while the request waited")]
+    ModelReplaced,
+    /// A model is to be replaced while another is on its way.
+    #[error("another model is being loaded; try again when it serves")]
+    Swapping,
     /// The caller has left: nobody sees it.
     #[error("the caller has left")]
     Cancelled,

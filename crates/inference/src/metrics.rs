@@ -10,9 +10,10 @@ use crate::{engine::Generation, protocol::Progress};
 /// Describes the metrics to the installed recorder.
 pub fn describe() {
     describe_counter!("r2r_worker_restarts_total", "Worker processes replaced");
-    describe_counter!("r2r_engine_cancelled_total", "Theses their caller gave up");
-    describe_counter!("r2r_engine_retried_total", "Theses begun again on a new worker");
-    describe_counter!("r2r_engine_refused_total", "Theses refused because the engine was busy");
+    describe_counter!("r2r_model_swaps_total", "Models that served or were refused");
+    describe_counter!("r2r_engine_requests_total", "Admitted requests by outcome, one each");
+    describe_counter!("r2r_engine_retried_total", "Requests begun again on a new worker");
+    describe_counter!("r2r_engine_refused_total", "Places refused because the engine was busy");
     describe_counter!(
         "r2r_tokens_total",
         "Tokens by kind: prompt, cached, forced, sampled, decision"
@@ -36,15 +37,21 @@ pub(crate) fn worker_restarted() {
     counter!("r2r_worker_restarts_total").increment(1);
 }
 
-pub(crate) fn thesis_cancelled() {
-    counter!("r2r_engine_cancelled_total").increment(1);
+/// Counts the end of a swap: the new model `served` or was `refused`.
+pub(crate) fn model_swapped(outcome: &'static str) {
+    counter!("r2r_model_swaps_total", "outcome" => outcome).increment(1);
 }
 
-pub(crate) fn thesis_retried() {
+/// Counts the end of a request that was admitted, by the one outcome it has.
+pub(crate) fn request_ended(outcome: &'static str) {
+    counter!("r2r_engine_requests_total", "outcome" => outcome).increment(1);
+}
+
+pub(crate) fn request_retried() {
     counter!("r2r_engine_retried_total").increment(1);
 }
 
-pub(crate) fn thesis_refused() {
+pub(crate) fn place_refused() {
     counter!("r2r_engine_refused_total").increment(1);
 }
 
@@ -62,10 +69,14 @@ pub(crate) fn worker_memory(bytes: u64) {
     gauge!("r2r_worker_rss_bytes").set(bytes as f64);
 }
 
-/// Publishes the state after a step; `before` is the last state of the same worker.
-pub(crate) fn progress(before: Progress, now: Progress, waiting: u32) {
-    gauge!("r2r_engine_active").set(f64::from(now.active));
-    gauge!("r2r_engine_queued").set(f64::from(now.queued + waiting));
+/// Publishes how much is in all workers.
+pub(crate) fn in_engine(active: u32, queued: u32) {
+    gauge!("r2r_engine_active").set(f64::from(active));
+    gauge!("r2r_engine_queued").set(f64::from(queued));
+}
+
+/// Counts a step; `before` is the last state of the same worker.
+pub(crate) fn progress(before: Progress, now: Progress) {
     let tokens = now.batch_tokens.saturating_sub(before.batch_tokens);
     counter!("r2r_batch_tokens_total").increment(tokens);
     counter!("r2r_batches_total").increment(now.batches.saturating_sub(before.batches));

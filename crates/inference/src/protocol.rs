@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use domain::Digest;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -35,6 +36,7 @@ pub(crate) enum ToWorker {
 pub(crate) struct Start {
     pub(crate) model: PathBuf,
     pub(crate) model_name: String,
+    pub(crate) model_digest: Digest,
     pub(crate) chat_template: ChatTemplate,
     pub(crate) system_prompt: String,
     pub(crate) context: ContextConfig,
@@ -65,7 +67,7 @@ pub(crate) enum FromWorker {
     StartFailed { detail: String },
     /// The conversion succeeded.
     Quantized,
-    /// Sign of life of the decoding threads.
+    /// Sign of life.
     Progress(Progress),
     /// A claim of a request is written.
     Written { id: u64, claim: Written },
@@ -75,14 +77,14 @@ pub(crate) enum FromWorker {
     Failed { id: u64, error: InferenceError },
 }
 
-/// State of the worker after a step.
+/// State of the worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Requests being decoded.
     pub(crate) active: u32,
     /// Requests waiting for a lane.
     pub(crate) queued: u32,
-    /// Longest time a busy lane has been in its present step.
+    /// Longest time a busy thread has been in its present step.
     pub(crate) stalled_ms: u32,
     /// Tokens decoded since the start.
     pub(crate) batch_tokens: u64,

@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeSet,
+    error::Error as _,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,20 +17,25 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::{
-    engine::{Admission, Engine, EngineConfig, GenerationRequest, Sampling, Written},
+    engine::{
+        Admission, Engine, EngineConfig, Generation, GenerationRequest, ModelInfo, Sampling,
+        Written,
+    },
     error::InferenceError,
     metrics,
+    model::PreparedModel,
 };
 
 /// Bound on the tokens of one claim; the phrases end well below it.
 const MAX_TOKENS: u32 = 32;
 
-/// Writes theses with one model.
+/// Time in which a new model must write its first thesis.
+const GOLDEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Writes theses with the model that serves.
 #[derive(Clone)]
 pub struct Writer {
     engine: Engine,
-    model_name: String,
-    model_digest: Digest,
     contract_digest: Digest,
     sampling: Sampling,
 }
@@ -73,11 +80,9 @@ impl Writer {
     /// # Errors
     /// Fails when the worker cannot load the model.
     pub async fn start(config: EngineConfig, sampling: Sampling) -> Result<Self, InferenceError> {
-        let model_name = config.model.name().to_owned();
-        let model_digest = config.model.digest();
         let contract_digest = contract::contract_digest();
         let engine = Engine::start(config).await?;
-        Ok(Self { engine, model_name, model_digest, contract_digest, sampling })
+        Ok(Self { engine, contract_digest, sampling })
     }
 
     /// Returns the engine, for its status and its shutdown.
@@ -86,41 +91,17 @@ impl Writer {
         &self.engine
     }
 
-    /// Returns the receipt of an answer to `read` with `seed`: equal receipts
-    /// name equal inputs, so it also serves as the key of an answer cache.
-    #[must_use]
-    pub fn receipt(&self, read: &AsOfRead, seed: u64) -> Receipt {
-        let build = self.engine.status().model.map(|model| model.build);
-        Receipt {
-            model: self.model_name.clone(),
-            model_digest: self.model_digest,
-            snapshot_id: read.snapshot(),
-            contract_digest: self.contract_digest,
-            seed,
-            temperature: decimal(self.sampling.temperature),
-            min_p: decimal(self.sampling.min_p),
-            calibration: "identity",
-            code_version: env!("CARGO_PKG_VERSION"),
-            build: build.unwrap_or_else(|| "unknown".to_owned()),
-        }
-    }
-
-    /// Writes a thesis. Dropping the future cancels the decode.
+    /// Writes a thesis with the model its place is for. Dropping the future cancels
+    /// the decode.
     ///
     /// # Errors
     /// Fails when the engine cannot decode it in time, and rather than return an
     /// answer that breaks an invariant.
     pub async fn write(&self, read: &AsOfRead, ask: WriteRequest) -> Result<Thesis, WriteError> {
-        let plan = contract::plan(read);
         let WriteRequest { seed, admission, timeout, claims } = ask;
-        let request = GenerationRequest {
-            plan: plan.clone(),
-            codes: Label::ALL.map(Label::code),
-            seed,
-            sampling: self.sampling,
-            max_tokens: MAX_TOKENS,
-            timeout,
-        };
+        let plan = contract::plan(read);
+        let request = self.request(&plan, seed, timeout);
+        let receipt = receipt(admission.model(), read, self.contract_digest, &request);
         let generation = match claims {
             None => self.engine.generate_telling(request, admission, None).await?,
             Some(claims) => {
@@ -130,24 +111,90 @@ impl Writer {
             }
         };
         let started = Instant::now();
-        let claims = plan.claims(&generation.picks)?;
-        let claims = claims.into_iter().map(|claim| {
-            let verdict = judge(read, &claim);
-            if verdict == VerdictKind::Withheld {
-                tracing::warn!(claim.text = %claim.text, "claim withheld");
-            }
-            (claim, verdict)
-        });
-        let probs = LabelProbs::softmax(generation.code_logits)?;
-        let writing = Writing { claims: claims.collect(), probs };
-        let thesis = contract::assemble(read, &writing, self.receipt(read, seed));
-        invariants::check(&thesis, read)?;
+        let thesis = compose(read, &plan, &generation, receipt)?;
         metrics::verified(started.elapsed());
         for verdict in &thesis.verification {
             metrics::claim_verified(verdict.verdict);
         }
         Ok(thesis)
     }
+
+    /// Replaces the model as [`Engine::swap`] does, if it writes a sound thesis
+    /// about `read`.
+    ///
+    /// # Errors
+    /// As [`Engine::swap`].
+    pub async fn swap(
+        &self,
+        model: PreparedModel,
+        read: Arc<AsOfRead>,
+    ) -> Result<(), InferenceError> {
+        let plan = contract::plan(&read);
+        let golden = self.request(&plan, 0, GOLDEN_TIMEOUT);
+        let (request, contract_digest) = (golden.clone(), self.contract_digest);
+        let accept = move |model: &ModelInfo, generation: &Generation| {
+            let receipt = receipt(model, &read, contract_digest, &request);
+            compose(&read, &plan, generation, receipt).map(drop).map_err(|error| {
+                let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+                format!("its first thesis is not sound: {error}{cause}")
+            })
+        };
+        self.engine.swap(model, golden, accept).await
+    }
+
+    fn request(&self, plan: &Plan, seed: u64, timeout: Duration) -> GenerationRequest {
+        GenerationRequest {
+            plan: plan.clone(),
+            codes: Label::ALL.map(Label::code),
+            seed,
+            sampling: self.sampling,
+            max_tokens: MAX_TOKENS,
+            timeout,
+        }
+    }
+}
+
+/// Returns the receipt of an answer: equal receipts name equal inputs.
+fn receipt(
+    model: &ModelInfo,
+    read: &AsOfRead,
+    contract_digest: Digest,
+    request: &GenerationRequest,
+) -> Receipt {
+    Receipt {
+        model: model.name.clone(),
+        model_digest: model.digest,
+        snapshot_id: read.snapshot(),
+        contract_digest,
+        seed: request.seed,
+        temperature: decimal(request.sampling.temperature),
+        min_p: decimal(request.sampling.min_p),
+        calibration: "identity",
+        code_version: env!("CARGO_PKG_VERSION"),
+        build: model.build.clone(),
+    }
+}
+
+/// Makes the answer of what was decoded: each claim verified, the whole checked.
+fn compose(
+    read: &AsOfRead,
+    plan: &Plan,
+    generation: &Generation,
+    receipt: Receipt,
+) -> Result<Thesis, WriteError> {
+    let claims = plan.claims(&generation.picks)?;
+    let claims = claims.into_iter().map(|claim| {
+        let verdict = judge(read, &claim);
+        if verdict == VerdictKind::Withheld {
+            tracing::warn!(claim.text = %claim.text, "claim withheld");
+        }
+        (claim, verdict)
+    });
+    let probs = LabelProbs::softmax(generation.code_logits)?;
+    let writing = Writing { claims: claims.collect(), probs };
+    let thesis = contract::assemble(read, &writing, receipt);
+    invariants::check(&thesis, read)?;
+    Ok(thesis)
 }
 
 /// Passes claims on as they are written, verified and with what they cite.

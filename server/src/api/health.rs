@@ -101,7 +101,7 @@ pub(super) fn healthz(app: &App) -> Result<Response<Body>, ApiError> {
             EngineState::Ready => "ready",
             EngineState::Down => "down",
         },
-        model: ModelHealth { name: app.model_name().to_owned(), digest: theses.model() },
+        model: ModelHealth { name: status.model.name.clone(), digest: status.model.digest },
         snapshot: SnapshotHealth {
             id: theses.snapshot().id(),
             first: range.map(|(first, _)| first),

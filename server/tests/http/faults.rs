@@ -29,21 +29,22 @@ fn batch(count: u32) -> Vec<u8> {
     json!({ "tickers": tickers, "as_of": "2022-09-30" }).to_string().into_bytes()
 }
 
+const CANCELLED: &str = "r2r_engine_requests_total{outcome=\"cancelled\"}";
+
 /// The prompt takes about 0.3 s alone and the rest longer, so leaving at once
 /// meets the prompt, leaving later the decode.
 #[test]
 fn a_client_that_leaves_frees_its_sequence() {
     let server = Server::start();
     for (seed, stay) in [(1, Duration::ZERO), (2, Duration::from_millis(700))] {
-        let cancelled = server.metric("r2r_engine_cancelled_total");
+        let cancelled = server.metric(CANCELLED);
         let mut client = connect(server.address());
         client.write_all(&ask(seed)).unwrap();
         server.until("the decode", |s| s.metric("r2r_engine_active") == 1.0);
         thread::sleep(stay);
         drop(client);
         let took = server.until("the end of the sequence", |s| {
-            s.metric("r2r_engine_active") == 0.0
-                && s.metric("r2r_engine_cancelled_total") > cancelled
+            s.metric("r2r_engine_active") == 0.0 && s.metric(CANCELLED) > cancelled
         });
         println!("freed {took:?} after leaving");
         assert!(took < Duration::from_secs(2), "{took:?}");

@@ -10,5 +10,6 @@ mod bad_input;
 mod client;
 mod faults;
 mod raw_socket;
+mod reload;
 mod server;
 mod theses;

@@ -58,7 +58,12 @@ impl Server {
 
     /// Starts with settings such as `("HTTP__HEAD_MS", "200")`.
     pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
-        let mut child = command(settings).spawn().unwrap();
+        Self::launch(command(settings))
+    }
+
+    /// Runs a command of [`command`].
+    pub(crate) fn launch(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = Arc::clone(&log);
@@ -115,6 +120,14 @@ impl Server {
             .lines()
             .find(|line| line.strip_prefix(sample).is_some_and(|rest| rest.starts_with(' ')));
         line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) fn sum(&self, name: &str) -> f64 {
+        let text = client::get(self.address, "/v1/metrics").text();
+        let samples = text.lines().filter_map(|line| line.strip_prefix(name));
+        let samples = samples.filter(|rest| rest.starts_with(['{', ' ']));
+        samples.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
     /// Waits until `condition` holds and returns how long it took.

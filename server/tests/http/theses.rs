@@ -53,6 +53,53 @@ fn a_thesis_is_valid_and_cached() {
     assert_eq!(latest["as_of"], apple["last"]);
 }
 
+/// Whatever becomes of requests, the sums of their outcomes are their number.
+#[test]
+fn each_request_has_one_outcome() {
+    let server = Server::start_with(&[("ENGINE__WAIT_MAX_MS", "1")]);
+    let address = server.address();
+    let ask = |seed: u32| {
+        json!({ "ticker": "AAPL", "as_of": AS_OF, "seed": seed }).to_string().into_bytes()
+    };
+    // Some are written, some refused.
+    let callers: Vec<_> = (0..6)
+        .map(|seed| thread::spawn(move || post(address, "/v1/thesis", &ask(seed)).status))
+        .collect();
+    let statuses: Vec<u16> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+    let of = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count() as f64;
+    assert_eq!(of(200) + of(503), 6.0, "{statuses:?}");
+    // One leaves.
+    let mut leaver = connect(address);
+    leaver.write_all(&request("POST", "/v1/thesis", "", &ask(100))).unwrap();
+    server.until("the decode", |s| s.metric("r2r_engine_active") == 1.0);
+    drop(leaver);
+    let cancelled = "r2r_theses_total{outcome=\"cancelled\"}";
+    server.until("the end of the decode", |s| s.metric(cancelled) == 1.0);
+    // A date beyond the data, and a batch: three are new, one repeated, one unknown.
+    let early = br#"{"ticker":"AAPL","as_of":"1901-01-01"}"#;
+    assert_eq!(post(address, "/v1/thesis", early).status, 422);
+    let batch = json!({ "tickers": ["KO", "PG", "KO", "GE", "ZZZZ"], "as_of": AS_OF });
+    post(address, "/v1/batch/thesis", batch.to_string().as_bytes());
+
+    for (outcome, count) in [
+        ("written", of(200) + 3.0),
+        ("hit", 1.0),
+        ("overloaded", of(503)),
+        ("cancelled", 1.0),
+        ("refused", 1.0),
+    ] {
+        let sample = format!("r2r_theses_total{{outcome=\"{outcome}\"}}");
+        assert_eq!(server.metric(&sample), count, "{outcome}");
+    }
+    assert_eq!(server.sum("r2r_theses_total"), 6.0 + 1.0 + 1.0 + 4.0);
+    // What was refused a place or found in the cache is no request to the engine.
+    let finished = "r2r_engine_requests_total{outcome=\"finished\"}";
+    assert_eq!(server.metric(finished), of(200) + 3.0);
+    assert_eq!(server.sum("r2r_engine_requests_total"), of(200) + 3.0 + 1.0);
+    assert_eq!(server.metric("r2r_thesis_schema_valid_total"), of(200) + 3.0);
+    assert_eq!(server.metric("r2r_verify_seconds_count"), of(200) + 3.0);
+}
+
 /// The events of a stream: name and data.
 fn events(body: &str) -> Vec<(&str, Value)> {
     let blocks = body.split("\n\n").filter(|block| !block.is_empty());

@@ -1,6 +1,6 @@
 //! The connection to one worker process.
 
-use std::{io, os::unix::net, process::Child, time::Instant};
+use std::{io, os::unix::net, process::Child, sync::Arc};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -11,85 +11,138 @@ use nix::{
 use tokio::{
     net::{UnixStream, unix::OwnedReadHalf},
     sync::mpsc,
+    time::timeout,
 };
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tracing::{info, warn};
 
+use super::{EngineConfig, ModelInfo, start_error};
 use crate::{
-    process::WorkerCommand,
-    protocol::{FromWorker, MAX_FRAME_BYTES, Progress, ToWorker, decode, encode},
+    error::InferenceError,
+    protocol::{FromWorker, MAX_FRAME_BYTES, Progress, Start, ToWorker, decode, encode},
 };
 
-/// A worker process and its socket. Dropping it kills the process.
+/// A worker that has loaded its model, and its socket.
 pub(super) struct Link {
-    child: Child,
-    reader: FramedRead<OwnedReadHalf, LengthDelimitedCodec>,
+    process: Process,
+    reader: Reader,
     /// Written by a task of its own, so that a worker that does not read
     /// cannot block its supervisor.
     outgoing: mpsc::UnboundedSender<Bytes>,
-    pub(super) spawned: Instant,
-    pub(super) last_heard: Instant,
-    pub(super) ready: bool,
+    pub(super) model: Arc<ModelInfo>,
+    /// Ticks of the supervisor since the last message. Counted, not timed: when
+    /// the front itself was stopped, the worker is not to blame.
+    pub(super) silent_ticks: u32,
     pub(super) progress: Progress,
     /// Resident memory when the worker became ready, in bytes.
     pub(super) ready_memory: u64,
 }
 
+/// A child process, killed when this is dropped.
+struct Process(Child);
+
+type Reader = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
+
 impl Link {
-    /// Starts a process. Must be called within a runtime.
-    pub(super) fn open(command: &WorkerCommand) -> io::Result<Self> {
-        let (child, socket) = command.spawn()?;
-        let now = Instant::now();
-        let (reader, outgoing) = connect(socket)?;
+    /// Starts a worker and waits until its model is loaded. Dropping the future
+    /// kills the process.
+    ///
+    /// # Errors
+    /// [`InferenceError::Model`] when trying again would not help, else
+    /// [`InferenceError::WorkerLost`].
+    pub(super) async fn start(config: &EngineConfig) -> Result<Self, InferenceError> {
+        let (child, socket) = config.worker.spawn().map_err(|error| start_error(&error))?;
+        let process = Process(child);
+        let pid = process.id();
+        info!(worker.pid = pid, model.name = config.model.name(), "worker started");
+        let (mut reader, outgoing) = connect(socket).map_err(|error| start_error(&error))?;
+        send(&outgoing, &ToWorker::Start(start_message(config)))
+            .map_err(|error| start_error(&error))?;
+        let ready = timeout(config.start_timeout, async {
+            loop {
+                match receive(&mut reader).await {
+                    Some(FromWorker::Ready(model)) => return Ok(model),
+                    Some(FromWorker::StartFailed { detail }) => {
+                        return Err(InferenceError::Model { detail });
+                    }
+                    Some(_) => {}
+                    None => {
+                        warn!(worker.pid = pid, "worker died before it was ready");
+                        return Err(InferenceError::WorkerLost);
+                    }
+                }
+            }
+        });
+        let model = ready.await.unwrap_or_else(|_| {
+            warn!(worker.pid = pid, "worker did not become ready");
+            Err(InferenceError::WorkerLost)
+        })?;
         Ok(Self {
-            child,
+            ready_memory: process.memory().unwrap_or(0),
+            process,
             reader,
             outgoing,
-            spawned: now,
-            last_heard: now,
-            ready: false,
+            model: Arc::new(model),
+            silent_ticks: 0,
             progress: Progress::default(),
-            ready_memory: 0,
         })
     }
 
     pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// Queues a message. Whether it arrives shows in the answers.
     pub(super) fn send(&self, message: &ToWorker) -> io::Result<()> {
-        let bytes = encode(message)?;
-        let _ = self.outgoing.send(Bytes::from(bytes));
-        Ok(())
+        send(&self.outgoing, message)
     }
 
     /// Waits for a message; `None` when the worker is gone or talks nonsense.
     pub(super) async fn receive(&mut self) -> Option<FromWorker> {
-        let frame = self.reader.next().await?.ok()?;
-        self.last_heard = Instant::now();
-        decode(&frame).ok()
+        let message = receive(&mut self.reader).await;
+        self.silent_ticks = 0;
+        message
     }
 
     /// Resident memory of the worker in bytes, without pages of files.
     pub(super) fn memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        self.process.memory()
+    }
+}
+
+impl Process {
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
         let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         Some(kib * 1024)
     }
 }
 
-impl Drop for Link {
+impl Drop for Process {
     fn drop(&mut self) {
-        if let Ok(pid) = i32::try_from(self.child.id()) {
+        if let Ok(pid) = i32::try_from(self.id()) {
             // The child is not reaped yet, so the id is still its own.
             let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
-        let _ = self.child.wait();
+        let _ = self.0.wait();
     }
 }
 
-type Reader = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
+fn start_message(config: &EngineConfig) -> Start {
+    Start {
+        model: config.model.path().to_owned(),
+        model_name: config.model.name().to_owned(),
+        model_digest: config.model.digest(),
+        chat_template: config.model.chat_template(),
+        system_prompt: config.system_prompt.clone(),
+        context: config.context,
+    }
+}
 
 fn connect(socket: net::UnixStream) -> io::Result<(Reader, mpsc::UnboundedSender<Bytes>)> {
     socket.set_nonblocking(true)?;
@@ -106,4 +159,14 @@ fn connect(socket: net::UnixStream) -> io::Result<(Reader, mpsc::UnboundedSender
         }
     });
     Ok((reader, outgoing))
+}
+
+fn send(outgoing: &mpsc::UnboundedSender<Bytes>, message: &ToWorker) -> io::Result<()> {
+    let _ = outgoing.send(Bytes::from(encode(message)?));
+    Ok(())
+}
+
+async fn receive(reader: &mut Reader) -> Option<FromWorker> {
+    let frame = reader.next().await?.ok()?;
+    decode(&frame).ok()
 }

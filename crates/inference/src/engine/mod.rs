@@ -1,7 +1,9 @@
 //! The front's handle to the worker process.
 
 mod link;
+mod requests;
 mod supervisor;
+mod swap;
 mod types;
 
 use std::{
@@ -20,8 +22,8 @@ pub use types::{
     ModelInfo, Priority, Sampling, Timings, Usage, Written,
 };
 
-use self::supervisor::{Command, Entry, Supervisor};
-use crate::{error::InferenceError, metrics};
+use self::{requests::Entry, supervisor::Command, swap::Swap};
+use crate::{error::InferenceError, metrics, model::PreparedModel};
 
 /// Time of a thesis in its lane, until the first is measured.
 const SERVICE_GUESS_US: u64 = 500_000;
@@ -47,12 +49,22 @@ struct Shared {
     service_us: Arc<AtomicU64>,
 }
 
-/// A place in the engine, free again when this is dropped.
+/// A place in the engine for a request to the model that served when it was
+/// taken; free again when this is dropped.
 #[derive(Debug)]
 pub struct Admission {
+    model: Arc<ModelInfo>,
     priority: Priority,
     _place: OwnedSemaphorePermit,
     _person: Option<Person>,
+}
+
+impl Admission {
+    /// Returns the model the request goes to, and to no other.
+    #[must_use]
+    pub fn model(&self) -> &ModelInfo {
+        &self.model
+    }
 }
 
 /// A person's request in flight.
@@ -94,14 +106,14 @@ impl Engine {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (started, ready) = oneshot::channel();
         let service_us = Arc::new(AtomicU64::new(SERVICE_GUESS_US));
-        let (supervisor, status) = Supervisor::new(config, inbox, started, Arc::clone(&service_us));
+        let service = Arc::clone(&service_us);
         // A thread of its own: the kernel kills a worker when the thread that
         // started it ends, and the caller's runtime may be busy.
         thread::Builder::new()
             .name("supervisor".to_owned())
-            .spawn(move || supervisor.run())
+            .spawn(move || supervisor::run(config, inbox, started, service))
             .map_err(|error| start_error(&error))?;
-        ready.await.unwrap_or(Err(InferenceError::WorkerLost))?;
+        let status = ready.await.unwrap_or(Err(InferenceError::WorkerLost))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 commands,
@@ -127,11 +139,12 @@ impl Engine {
         if shared.commands.is_closed() || shared.places.is_closed() {
             return Err(InferenceError::ShuttingDown);
         }
-        if self.status().state == EngineState::Down {
+        let EngineStatus { state, model, .. } = self.status();
+        if state == EngineState::Down {
             return Err(InferenceError::WorkerLost);
         }
         let refused = || {
-            metrics::thesis_refused();
+            metrics::place_refused();
             InferenceError::Overloaded { retry_after: self.retry_after() }
         };
         let place = Arc::clone(&shared.places).try_acquire_owned().map_err(|_| refused())?;
@@ -142,7 +155,7 @@ impl Engine {
         if person.is_some() && self.expected_wait() > shared.max_wait {
             return Err(refused());
         }
-        Ok(Admission { priority, _place: place, _person: person })
+        Ok(Admission { model, priority, _place: place, _person: person })
     }
 
     /// Decodes a thesis, with the patience of a batch. Dropping the future
@@ -175,7 +188,7 @@ impl Engine {
             answer,
             claims,
             admission,
-            sent: false,
+            worker: None,
             attempts: 0,
         };
         let mut guard = CancelOnDrop { id, commands: &shared.commands, done: false };
@@ -186,6 +199,28 @@ impl Engine {
         let outcome = outcome.await;
         guard.done = true;
         outcome.unwrap_or(Err(InferenceError::ShuttingDown))
+    }
+
+    /// Replaces the model without a pause. A second worker loads `model` and
+    /// decodes `golden`; when `accept` agrees with what it wrote, new requests go
+    /// to it, and its predecessor ends after those it has. Returns when it has
+    /// ended.
+    ///
+    /// # Errors
+    /// [`InferenceError::Swapping`] while another model is on its way; whatever
+    /// kept the new one from answering, or [`InferenceError::Model`] with the
+    /// reason of `accept`. The present model serves on.
+    pub async fn swap(
+        &self,
+        model: PreparedModel,
+        golden: GenerationRequest,
+        accept: impl FnOnce(&ModelInfo, &Generation) -> Result<(), String> + Send + 'static,
+    ) -> Result<(), InferenceError> {
+        golden.check()?;
+        let (done, outcome) = oneshot::channel();
+        let swap = Swap { model, golden, accept: Box::new(accept), done };
+        let _ = self.shared.commands.send(Command::Swap(Box::new(swap)));
+        outcome.await.unwrap_or(Err(InferenceError::ShuttingDown))
     }
 
     /// Returns how many theses are decoded at the same time.

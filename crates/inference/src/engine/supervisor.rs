@@ -1,7 +1,7 @@
-//! Keeps one worker alive and knows which request is where.
+//! Keeps a worker alive and replaces it: when it is lost, when its memory has
+//! grown, and when another model shall serve.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,418 +9,432 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::{BoxFuture, pending, select_all};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot, watch},
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tracing::{error, info, warn};
 
 use super::{
-    Admission, EngineConfig, EngineState, EngineStatus, Generation, GenerationRequest, Written,
-    link::Link, start_error,
+    EngineConfig, EngineState, EngineStatus,
+    link::Link,
+    requests::{Entry, Requests},
+    start_error,
+    swap::{Swap, Swapping},
 };
 use crate::{
     error::InferenceError,
     metrics,
-    protocol::{FromWorker, Job, Progress, Start, ToWorker, count},
+    protocol::{FromWorker, Progress, ToWorker, count},
 };
-
-type Outcome = Result<Generation, InferenceError>;
 
 /// What the handles ask for.
 pub(super) enum Command {
     Generate(u64, Box<Entry>),
     Cancel(u64),
+    Swap(Box<Swap>),
     Shutdown(oneshot::Sender<()>),
 }
 
-/// A request in flight.
-pub(super) struct Entry {
-    pub(super) request: GenerationRequest,
-    pub(super) deadline: Instant,
-    pub(super) answer: oneshot::Sender<Outcome>,
-    /// Who wants to know of each claim. A worker's death repeats them.
-    pub(super) claims: Option<mpsc::UnboundedSender<Written>>,
-    pub(super) admission: Admission,
-    /// Whether the current worker has it.
-    pub(super) sent: bool,
-    pub(super) attempts: u32,
-}
-
-impl Entry {
-    /// Answers the request. Its place is free before the caller knows.
-    fn settle(self, outcome: Outcome) {
-        let Self { answer, admission, .. } = self;
-        drop(admission);
-        let _ = answer.send(outcome);
-    }
-}
-
-/// Why a worker's session ended.
-enum Ended {
-    /// The process died, fell silent or was never ready.
-    Lost { was_ready: bool },
-    /// The worker says that it cannot serve.
-    Refused(InferenceError),
-    /// Its memory grew; nothing was in it.
-    Recycled,
-    /// All handles are gone or have asked for it.
-    Shutdown,
-}
-
-/// Times a request is given to a worker.
-const ATTEMPTS_MAX: u32 = 2;
 /// Starts in a row that may fail before requests are refused.
 const START_FAILURES_MAX: u32 = 3;
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(50);
+/// Ticks in which a worker that is alive says something: six times as long as
+/// the pause between two of its signs of life.
+const SILENT_TICKS_MAX: u32 = 6;
 const MEMORY_CHECK: Duration = Duration::from_secs(1);
-/// The worker reports a passed deadline itself; this is for one that does not.
-const DEADLINE_GRACE: Duration = Duration::from_millis(500);
 
-pub(super) struct Supervisor {
+/// Tells whether the first worker came up, and how to follow the state.
+type Started = oneshot::Sender<Result<watch::Receiver<EngineStatus>, InferenceError>>;
+
+/// A worker that is on its way.
+type Starting = BoxFuture<'static, Result<Link, InferenceError>>;
+
+/// A worker that is up.
+struct Worker {
+    link: Link,
+    role: Role,
+}
+
+enum Role {
+    /// It gets all new requests. One worker at most.
+    Serving,
+    /// It gets none and ends after those it has, which a swap may wait for.
+    Retiring(Option<oneshot::Sender<Result<(), InferenceError>>>),
+}
+
+struct Supervisor {
     config: EngineConfig,
     inbox: mpsc::UnboundedReceiver<Command>,
     status: watch::Sender<EngineStatus>,
-    started: Option<oneshot::Sender<Result<(), InferenceError>>>,
-    entries: BTreeMap<u64, Entry>,
+    requests: Requests,
+    workers: Vec<Worker>,
+    /// The next worker of the same model.
+    starting: Option<Starting>,
+    /// Starts that failed since a worker served.
+    failures: u32,
+    swapping: Option<Swapping>,
     draining: Option<oneshot::Sender<()>>,
-    recycling: bool,
     memory_checked: Instant,
     service_us: Arc<AtomicU64>,
 }
 
-impl Supervisor {
-    pub(super) fn new(
-        config: EngineConfig,
-        inbox: mpsc::UnboundedReceiver<Command>,
-        started: oneshot::Sender<Result<(), InferenceError>>,
-        service_us: Arc<AtomicU64>,
-    ) -> (Self, watch::Receiver<EngineStatus>) {
+/// Runs an engine until all its handles are gone or one has shut it down.
+pub(super) fn run(
+    config: EngineConfig,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    started: Started,
+    service_us: Arc<AtomicU64>,
+) {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = started.send(Err(start_error(&error)));
+            return;
+        }
+    };
+    runtime.block_on(async {
+        let link = match first(&config).await {
+            Ok(link) => link,
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "the worker does not come up");
+                let _ = started.send(Err(error));
+                return;
+            }
+        };
         let (status, receiver) = watch::channel(EngineStatus {
-            state: EngineState::Starting,
+            state: EngineState::Ready,
             restarts: 0,
             active: 0,
             queued: 0,
-            worker_pid: None,
-            model: None,
+            worker_pid: Some(link.pid()),
+            model: Arc::clone(&link.model),
         });
-        let supervisor = Self {
+        if started.send(Ok(receiver)).is_err() {
+            return;
+        }
+        let supervisor = Supervisor {
             config,
             inbox,
             status,
-            started: Some(started),
-            entries: BTreeMap::new(),
+            requests: Requests::default(),
+            workers: vec![Worker { link, role: Role::Serving }],
+            starting: None,
+            failures: 0,
+            swapping: None,
             draining: None,
-            recycling: false,
             memory_checked: Instant::now(),
             service_us,
         };
-        (supervisor, receiver)
-    }
+        supervisor.supervise().await;
+    });
+}
 
-    /// Runs until the engine ends.
-    pub(super) fn run(mut self) {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        match runtime {
-            Ok(runtime) => runtime.block_on(self.supervise()),
-            Err(error) => self.report_start(Err(start_error(&error))),
+/// Starts the first worker.
+async fn first(config: &EngineConfig) -> Result<Link, InferenceError> {
+    let mut failures = 0;
+    loop {
+        match Link::start(config).await {
+            Err(InferenceError::WorkerLost) if failures + 1 < START_FAILURES_MAX => {
+                failures += 1;
+                sleep(backoff(failures)).await;
+            }
+            result => return result,
         }
-        if let Some(done) = self.draining.take() {
+    }
+}
+
+impl Worker {
+    const fn is_serving(&self) -> bool {
+        matches!(self.role, Role::Serving)
+    }
+}
+
+impl Supervisor {
+    async fn supervise(mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                (i, message) = next_message(&mut self.workers) => match message {
+                    Some(message) => self.on_message(i, message),
+                    None => self.lose(i, "worker died"),
+                },
+                started = up(&mut self.starting) => self.on_started(started),
+                rehearsed = up_for_swap(&mut self.swapping) => self.on_rehearsed(rehearsed),
+                command = self.inbox.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                _ = tick.tick() => self.on_tick(),
+            }
+            self.end_retired();
+            if self.draining.is_some() && self.requests.is_empty() {
+                break;
+            }
+        }
+        let done = self.draining.take();
+        // The workers have ended when the caller knows.
+        drop(self);
+        if let Some(done) = done {
             let _ = done.send(());
         }
     }
 
-    async fn supervise(&mut self) {
-        let mut failures = 0;
-        loop {
-            let error = match self.session().await {
-                Ended::Shutdown => return,
-                Ended::Recycled | Ended::Lost { was_ready: true } => {
-                    failures = 0;
-                    None
-                }
-                Ended::Lost { was_ready: false } => {
-                    failures += 1;
-                    Some(InferenceError::WorkerLost)
-                }
-                Ended::Refused(error) => {
-                    failures = START_FAILURES_MAX.max(failures + 1);
-                    Some(error)
-                }
-            };
-            self.requeue();
-            if let Some(error) = error
-                && failures >= START_FAILURES_MAX
-            {
-                error!(error = &error as &dyn std::error::Error, "the worker does not come up");
-                if self.started.is_some() {
-                    self.report_start(Err(error));
-                    return;
-                }
-                self.go_down();
-            }
-            metrics::worker_restarted();
-            self.status.send_modify(|status| status.restarts += 1);
-            if failures > 0 && !self.pause(backoff(failures)).await {
-                return;
-            }
-        }
-    }
-
-    /// Starts a worker and serves until it ends.
-    async fn session(&mut self) -> Ended {
-        let mut link = match Link::open(&self.config.worker) {
-            Ok(link) => link,
-            Err(error) => return Ended::Refused(start_error(&error)),
-        };
-        info!(worker.pid = link.pid(), "worker started");
-        self.status.send_modify(|status| status.worker_pid = Some(link.pid()));
-        self.recycling = false;
-        if link.send(&ToWorker::Start(self.start_message())).is_err() {
-            return Ended::Lost { was_ready: false };
-        }
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let ended = tokio::select! {
-                message = link.receive() => match message {
-                    Some(message) => self.on_message(&mut link, message),
-                    None => {
-                        warn!(worker.pid = link.pid(), "worker died");
-                        Some(Ended::Lost { was_ready: link.ready })
-                    }
-                },
-                command = self.inbox.recv() => self.on_command(Some(&mut link), command),
-                _ = tick.tick() => self.on_tick(&mut link),
-            };
-            if let Some(ended) = ended {
-                return ended;
-            }
-            if self.draining.is_some() && self.entries.is_empty() {
-                return Ended::Shutdown;
-            }
-            if self.recycling && !self.has_sent() {
-                info!(worker.pid = link.pid(), "worker recycled");
-                return Ended::Recycled;
-            }
-        }
-    }
-
-    fn start_message(&self) -> Start {
-        Start {
-            model: self.config.model.path().to_owned(),
-            model_name: self.config.model.name().to_owned(),
-            chat_template: self.config.model.chat_template(),
-            system_prompt: self.config.system_prompt.clone(),
-            context: self.config.context,
-        }
-    }
-
-    fn on_message(&mut self, link: &mut Link, message: FromWorker) -> Option<Ended> {
+    fn on_message(&mut self, worker: usize, message: FromWorker) {
         match message {
-            FromWorker::Ready(info) => {
-                link.ready = true;
-                link.ready_memory = link.memory().unwrap_or(0);
-                self.status.send_modify(|status| {
-                    status.state = EngineState::Ready;
-                    status.model = Some(info);
-                });
-                self.report_start(Ok(()));
-                self.send_waiting(link);
+            FromWorker::Progress(progress) => {
+                let link = &mut self.workers[worker].link;
+                metrics::progress(link.progress, progress);
+                link.progress = progress;
+                self.publish();
             }
-            FromWorker::StartFailed { detail } => {
-                return Some(Ended::Refused(InferenceError::Model { detail }));
-            }
-            FromWorker::Progress(progress) => self.on_progress(link, progress),
-            FromWorker::Written { id, claim } => {
-                let claims = self.entries.get(&id).and_then(|entry| entry.claims.as_ref());
-                if let Some(claims) = claims {
-                    let _ = claims.send(claim);
-                }
-            }
+            FromWorker::Written { id, claim } => self.requests.tell(id, claim),
             FromWorker::Finished { id, generation } => {
                 metrics::finished(&generation);
                 self.note_service(generation.timings.service());
-                self.answer(id, Ok(generation));
+                self.requests.answer(id, Ok(generation));
             }
-            FromWorker::Failed { id, error } => self.answer(id, Err(error)),
-            FromWorker::Quantized => {}
+            FromWorker::Failed { id, error } => self.requests.answer(id, Err(error)),
+            FromWorker::Ready(_) | FromWorker::StartFailed { .. } | FromWorker::Quantized => {}
         }
-        None
     }
 
-    fn on_progress(&mut self, link: &mut Link, progress: Progress) {
-        let waiting = count(self.entries.values().filter(|entry| !entry.sent).count());
-        metrics::progress(link.progress, progress, waiting);
-        link.progress = progress;
-        self.status.send_modify(|status| {
-            status.active = progress.active;
-            status.queued = progress.queued + waiting;
-        });
-    }
-
-    fn on_command(&mut self, link: Option<&mut Link>, command: Option<Command>) -> Option<Ended> {
+    fn on_command(&mut self, command: Command) {
         match command {
-            None => return Some(Ended::Shutdown),
-            Some(Command::Generate(id, entry)) => {
-                self.entries.insert(id, *entry);
-                if let Some(link) = link {
-                    self.send_waiting(link);
+            Command::Generate(id, entry) => {
+                self.requests.insert(id, *entry);
+                // The model may have been replaced since it was admitted.
+                self.requests.keep_model(self.config.model.digest());
+                if self.status.borrow().state == EngineState::Down {
+                    self.requests.answer_all(&InferenceError::WorkerLost);
+                }
+                self.send_waiting();
+            }
+            Command::Cancel(id) => {
+                if let Some(worker) = self.requests.cancel(id) {
+                    self.cancel(worker, id);
                 }
             }
-            Some(Command::Cancel(id)) => {
-                if let Some(entry) = self.entries.remove(&id) {
-                    metrics::thesis_cancelled();
-                    if let Some(link) = link.filter(|_| entry.sent) {
-                        let _ = link.send(&ToWorker::Cancel(id));
-                    }
-                }
+            Command::Swap(swap) if self.swapping.is_some() => {
+                let _ = swap.done.send(Err(InferenceError::Swapping));
             }
-            Some(Command::Shutdown(done)) => self.draining = Some(done),
+            Command::Swap(swap) => self.swapping = Some(swap.begin(&self.config)),
+            Command::Shutdown(done) => self.draining = Some(done),
         }
-        None
     }
 
-    fn on_tick(&mut self, link: &mut Link) -> Option<Ended> {
-        self.expire(Some(link));
-        if !link.ready {
-            if link.spawned.elapsed() > self.config.start_timeout {
-                warn!(worker.pid = link.pid(), "worker did not become ready");
-                return Some(Ended::Lost { was_ready: false });
-            }
-            return None;
+    fn on_tick(&mut self) {
+        for (id, worker) in self.requests.expire() {
+            self.cancel(worker, id);
         }
-        // One lane may hang while others give signs of life.
-        let stalled = Duration::from_millis(link.progress.stalled_ms.into());
-        let silent = link.last_heard.elapsed().max(stalled);
-        if self.has_sent() && silent > self.config.watchdog {
-            warn!(worker.pid = link.pid(), "worker fell silent");
-            return Some(Ended::Lost { was_ready: true });
+        for worker in &mut self.workers {
+            worker.link.silent_ticks += 1;
+        }
+        while let Some(i) = self.workers.iter().position(|worker| self.hangs(&worker.link)) {
+            self.lose(i, "worker hangs");
         }
         if self.memory_checked.elapsed() > MEMORY_CHECK {
             self.memory_checked = Instant::now();
-            let memory = link.memory().unwrap_or(0);
-            metrics::worker_memory(memory);
-            let growth = memory.saturating_sub(link.ready_memory);
-            self.recycling |= growth > self.config.max_memory_growth_bytes;
-        }
-        None
-    }
-
-    /// Gives the worker every request it does not have.
-    fn send_waiting(&mut self, link: &mut Link) {
-        if !link.ready || self.recycling {
-            return;
-        }
-        if !self.has_sent() {
-            // An idle worker is silent; the watchdog starts now.
-            link.last_heard = Instant::now();
-        }
-        let now = Instant::now();
-        for (&id, entry) in self.entries.iter_mut().filter(|(_, entry)| !entry.sent) {
-            let mut request = entry.request.clone();
-            request.timeout = entry.deadline.saturating_duration_since(now);
-            let job = ToWorker::Generate(Box::new(Job {
-                id,
-                request,
-                priority: entry.admission.priority,
-            }));
-            entry.sent = link.send(&job).is_ok();
-            entry.attempts += 1;
+            self.check_memory();
         }
     }
 
-    fn has_sent(&self) -> bool {
-        self.entries.values().any(|entry| entry.sent)
+    /// Tells whether a process is stopped, or one of its threads does not get on.
+    fn hangs(&self, link: &Link) -> bool {
+        let stalled = Duration::from_millis(link.progress.stalled_ms.into());
+        link.silent_ticks > SILENT_TICKS_MAX || stalled > self.config.watchdog
     }
 
-    fn answer(&mut self, id: u64, outcome: Outcome) {
-        // A cancelled request is not there any more.
-        if let Some(entry) = self.entries.remove(&id) {
-            entry.settle(outcome);
+    /// Starts the successor of a worker whose memory has grown.
+    fn check_memory(&mut self) {
+        let Some(serving) = self.workers.iter().find(|worker| worker.is_serving()) else { return };
+        let memory = serving.link.memory().unwrap_or(0);
+        metrics::worker_memory(memory);
+        let growth = memory.saturating_sub(serving.link.ready_memory);
+        if growth > self.config.max_memory_growth_bytes && self.starting.is_none() {
+            info!(worker.pid = serving.link.pid(), "worker has grown and is replaced");
+            self.replace_after(Duration::ZERO);
         }
     }
 
-    fn expire(&mut self, link: Option<&mut Link>) {
-        let now = Instant::now();
-        let late = |entry: &Entry| {
-            let grace = if entry.sent { DEADLINE_GRACE } else { Duration::ZERO };
-            entry.deadline + grace <= now
-        };
-        let late: Vec<u64> =
-            self.entries.iter().filter_map(|(id, entry)| late(entry).then_some(*id)).collect();
-        for id in &late {
-            if let Some(link) = &link {
-                let _ = link.send(&ToWorker::Cancel(*id));
-            }
-            self.answer(*id, Err(InferenceError::DeadlineExceeded));
-        }
-    }
-
-    /// Prepares the requests of a lost worker for the next one.
-    fn requeue(&mut self) {
-        let sent: Vec<u64> =
-            self.entries.iter().filter_map(|(id, entry)| entry.sent.then_some(*id)).collect();
-        for id in sent {
-            match self.entries.get_mut(&id) {
-                Some(entry) if entry.attempts < ATTEMPTS_MAX => {
-                    metrics::thesis_retried();
-                    entry.sent = false;
+    /// Ends a worker that is of no use any more.
+    fn lose(&mut self, worker: usize, why: &str) {
+        let Worker { link, role } = self.workers.swap_remove(worker);
+        warn!(worker.pid = link.pid(), "{why}");
+        self.requests.take_from(link.pid());
+        drop(link);
+        match role {
+            Role::Serving => {
+                self.status.send_modify(|status| {
+                    status.state = EngineState::Starting;
+                    status.worker_pid = None;
+                });
+                // Its successor may be on the way already.
+                if self.starting.is_none() {
+                    self.replace_after(Duration::ZERO);
                 }
-                _ => self.answer(id, Err(InferenceError::WorkerLost)),
+            }
+            Role::Retiring(swap) => {
+                self.requests.keep_model(self.config.model.digest());
+                report(swap, Ok(()));
+                self.send_waiting();
             }
         }
-        let waiting = count(self.entries.len());
-        metrics::progress(Progress::default(), Progress::default(), waiting);
+        self.publish();
+    }
+
+    /// Starts another worker of the same model after a pause.
+    fn replace_after(&mut self, pause: Duration) {
+        metrics::worker_restarted();
+        self.status.send_modify(|status| status.restarts += 1);
+        let config = self.config.clone();
+        self.starting = Some(Box::pin(async move {
+            sleep(pause).await;
+            Link::start(&config).await
+        }));
+    }
+
+    fn on_started(&mut self, started: Result<Link, InferenceError>) {
+        self.starting = None;
+        match started {
+            Ok(link) => self.promote(link, None),
+            Err(error) => {
+                let is_final = matches!(error, InferenceError::Model { .. });
+                self.failures =
+                    (self.failures + 1).max(if is_final { START_FAILURES_MAX } else { 0 });
+                if self.failures >= START_FAILURES_MAX && !self.is_serving() {
+                    error!(error = &error as &dyn std::error::Error, "the worker does not come up");
+                    self.status.send_modify(|status| status.state = EngineState::Down);
+                    self.requests.answer_all(&InferenceError::WorkerLost);
+                }
+                self.replace_after(backoff(self.failures));
+            }
+        }
+    }
+
+    fn on_rehearsed(&mut self, rehearsed: Result<Link, InferenceError>) {
+        let Some(Swapping { model, done, .. }) = self.swapping.take() else { return };
+        match rehearsed {
+            Ok(link) => {
+                info!(worker.pid = link.pid(), model.name = model.name(), "model replaced");
+                metrics::model_swapped("served");
+                self.config.model = model;
+                // Another worker of the old model is of no use.
+                self.starting = None;
+                self.promote(link, Some(done));
+            }
+            Err(error) => {
+                metrics::model_swapped("refused");
+                report(Some(done), Err(error));
+            }
+        }
+    }
+
+    /// Lets a worker serve, and its predecessor end after what it has.
+    fn promote(&mut self, link: Link, swap: Option<oneshot::Sender<Result<(), InferenceError>>>) {
+        self.failures = 0;
+        let (pid, model) = (link.pid(), Arc::clone(&link.model));
+        match self.workers.iter_mut().find(|worker| worker.is_serving()) {
+            Some(predecessor) => predecessor.role = Role::Retiring(swap),
+            None => report(swap, Ok(())),
+        }
+        self.workers.push(Worker { link, role: Role::Serving });
         self.status.send_modify(|status| {
-            status.state = EngineState::Starting;
-            status.worker_pid = None;
-            status.active = 0;
-            status.queued = waiting;
+            status.state = EngineState::Ready;
+            status.worker_pid = Some(pid);
+            status.model = model;
         });
+        self.requests.keep_model(self.config.model.digest());
+        self.send_waiting();
+        self.publish();
     }
 
-    fn go_down(&mut self) {
-        self.status.send_modify(|status| status.state = EngineState::Down);
-        while let Some((_, entry)) = self.entries.pop_first() {
-            entry.settle(Err(InferenceError::WorkerLost));
-        }
-    }
-
-    /// Waits without a worker; `false` when the engine ends meanwhile.
-    async fn pause(&mut self, duration: Duration) -> bool {
-        let until = tokio::time::Instant::now() + duration;
-        let down = self.status.borrow().state == EngineState::Down;
-        loop {
-            tokio::select! {
-                () = sleep_until(until) => return true,
-                command = self.inbox.recv() => {
-                    if self.on_command(None, command).is_some() {
-                        return false;
-                    }
-                }
-            }
-            if down {
-                self.go_down();
-            }
-            self.expire(None);
-            if self.draining.is_some() && self.entries.is_empty() {
-                return false;
+    /// Ends the retiring workers that have nothing left.
+    fn end_retired(&mut self) {
+        let requests = &self.requests;
+        let is_idle =
+            |worker: &mut Worker| !worker.is_serving() && !requests.are_in(worker.link.pid());
+        for worker in self.workers.extract_if(.., is_idle) {
+            info!(worker.pid = worker.link.pid(), "worker retired");
+            if let Role::Retiring(swap) = worker.role {
+                drop(worker.link);
+                report(swap, Ok(()));
             }
         }
     }
 
-    fn report_start(&mut self, result: Result<(), InferenceError>) {
-        if let Some(started) = self.started.take() {
-            let _ = started.send(result);
+    fn is_serving(&self) -> bool {
+        self.workers.iter().any(Worker::is_serving)
+    }
+
+    /// Gives the serving worker every request that no other has.
+    fn send_waiting(&mut self) {
+        if let Some(serving) = self.workers.iter().find(|worker| worker.is_serving()) {
+            self.requests.send_to(&serving.link);
         }
+    }
+
+    fn cancel(&self, worker: u32, id: u64) {
+        if let Some(worker) = self.workers.iter().find(|found| found.link.pid() == worker) {
+            let _ = worker.link.send(&ToWorker::Cancel(id));
+        }
+    }
+
+    /// Publishes how much is in all workers.
+    fn publish(&self) {
+        let sum = |of: fn(&Progress) -> u32| {
+            self.workers.iter().map(|worker| of(&worker.link.progress)).sum::<u32>()
+        };
+        let active = sum(|progress| progress.active);
+        let queued = sum(|progress| progress.queued) + count(self.requests.waiting());
+        metrics::in_engine(active, queued);
+        self.status.send_if_modified(|status| {
+            let before = (status.active, status.queued);
+            (status.active, status.queued) = (active, queued);
+            before != (active, queued)
+        });
     }
 
     fn note_service(&self, service: Duration) {
         let service = u64::try_from(service.as_micros()).unwrap_or(u64::MAX / 8);
         let mean = self.service_us.load(Ordering::Relaxed);
         self.service_us.store((4 * mean + service) / 5, Ordering::Relaxed);
+    }
+}
+
+/// Waits for a message of any worker; `None` for one that is gone.
+async fn next_message(workers: &mut [Worker]) -> (usize, Option<FromWorker>) {
+    if workers.is_empty() {
+        return pending().await;
+    }
+    let messages = workers.iter_mut().map(|worker| Box::pin(worker.link.receive()));
+    let (message, worker, _) = select_all(messages).await;
+    (worker, message)
+}
+
+async fn up(starting: &mut Option<Starting>) -> Result<Link, InferenceError> {
+    match starting {
+        Some(starting) => starting.await,
+        None => pending().await,
+    }
+}
+
+async fn up_for_swap(swapping: &mut Option<Swapping>) -> Result<Link, InferenceError> {
+    match swapping {
+        Some(swapping) => (&mut swapping.candidate).await,
+        None => pending().await,
+    }
+}
+
+fn report(
+    swap: Option<oneshot::Sender<Result<(), InferenceError>>>,
+    result: Result<(), InferenceError>,
+) {
+    if let Some(swap) = swap {
+        let _ = swap.send(result);
     }
 }
 

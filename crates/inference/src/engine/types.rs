@@ -1,8 +1,9 @@
 //! What goes into the engine and what comes out.
 
-use std::{num::NonZero, ops::Range, thread, time::Duration};
+use std::{num::NonZero, ops::Range, sync::Arc, thread, time::Duration};
 
 use contract::{Pick, Plan};
+use domain::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{error::InferenceError, model::PreparedModel, process::WorkerCommand};
@@ -21,12 +22,12 @@ pub struct EngineConfig {
     /// An interactive request that would wait longer than this for a lane is
     /// refused instead.
     pub max_wait: Duration,
-    /// Silence of a worker with active requests after which it is killed.
+    /// Time in one step of the decoder after which a worker is killed.
     pub watchdog: Duration,
     /// Bound on the time a worker takes to load the model.
     pub start_timeout: Duration,
     /// Growth of a worker's memory since it became ready, in bytes, at which
-    /// it is replaced once idle.
+    /// another takes its place.
     pub max_memory_growth_bytes: u64,
     /// How a worker process is started.
     pub worker: WorkerCommand,
@@ -260,6 +261,8 @@ pub struct Timings {
 pub struct ModelInfo {
     /// Name of the manifest.
     pub name: String,
+    /// SHA-256 of the file.
+    pub digest: Digest,
     /// llama.cpp's description: architecture, size, quantisation.
     pub description: String,
     /// Number of weights.
@@ -299,6 +302,6 @@ pub struct EngineStatus {
     pub queued: u32,
     /// Process id of the worker.
     pub worker_pid: Option<u32>,
-    /// Last model a worker reported.
-    pub model: Option<ModelInfo>,
+    /// The model that serves, or served last.
+    pub model: Arc<ModelInfo>,
 }

@@ -6,6 +6,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,8 +24,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time after which an element of a batch takes turns with people.
 const BATCH_PATIENCE: Duration = Duration::from_secs(10);
-/// Longest silence of a busy worker.
-const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Time between two signs of life.
+const HEARTBEAT: Duration = Duration::from_millis(50);
 
 pub(super) struct Board {
     state: Mutex<State>,
@@ -40,8 +41,9 @@ struct State {
     /// Whether the last request taken was an element of a batch that had waited
     /// for long.
     was_late: bool,
+    /// Since when a request is being prepared.
+    preparing: Option<Instant>,
     progress: Progress,
-    reported_at: Instant,
 }
 
 struct Running {
@@ -57,18 +59,37 @@ impl Board {
             running: (0..lanes).map(|_| None).collect(),
             closed: false,
             was_late: false,
+            preparing: None,
             progress: Progress::default(),
-            reported_at: Instant::now(),
         };
         Self { state: Mutex::new(state), wake: Condvar::new(), outbox }
     }
 
-    /// Puts a request in the queue.
-    pub(super) fn admit(&self, request: Prepared) {
+    /// Notes that a request is being prepared.
+    pub(super) fn prepare(&self) {
+        self.lock().preparing = Some(Instant::now());
+    }
+
+    /// Puts a request in the queue, unless its preparation failed.
+    pub(super) fn admit(&self, request: Option<Prepared>) {
         let mut state = self.lock();
-        state.waiting.push_back(request);
-        self.report(&mut state, true);
+        state.preparing = None;
+        state.waiting.extend(request);
+        self.report(&mut state);
         self.wake.notify_one();
+    }
+
+    /// Gives signs of life until the worker ends.
+    pub(super) fn beat(&self) {
+        loop {
+            thread::sleep(HEARTBEAT);
+            let mut state = self.lock();
+            if state.closed {
+                return;
+            }
+            self.expire(&mut state);
+            self.report(&mut state);
+        }
     }
 
     /// Forgets a request, or tells the lane that has it.
@@ -95,7 +116,7 @@ impl Board {
     pub(super) fn take(&self, lane: usize, held: &[LlamaToken]) -> Option<Prepared> {
         let mut state = self.lock();
         state.running[lane] = None;
-        self.report(&mut state, true);
+        self.report(&mut state);
         loop {
             if state.closed {
                 return None;
@@ -107,7 +128,7 @@ impl Board {
                 let cancelled = Arc::clone(&request.cancelled);
                 let stepped = Instant::now();
                 state.running[lane] = Some(Running { id: request.id, cancelled, stepped });
-                self.report(&mut state, true);
+                self.report(&mut state);
                 return Some(request);
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -127,8 +148,6 @@ impl Board {
         }
         state.progress.batches += 1;
         state.progress.batch_tokens += tokens as u64;
-        self.expire(&mut state);
-        self.report(&mut state, false);
     }
 
     fn expire(&self, state: &mut State) {
@@ -143,18 +162,14 @@ impl Board {
         });
     }
 
-    /// Sends a sign of life, at most one in [`HEARTBEAT`] unless something of
-    /// interest changed.
-    fn report(&self, state: &mut State, now: bool) {
-        if !now && state.reported_at.elapsed() < HEARTBEAT {
-            return;
-        }
-        let stalled = state.running.iter().flatten().map(|running| running.stepped.elapsed()).max();
+    /// Sends the state.
+    fn report(&self, state: &mut State) {
+        let steps = state.running.iter().flatten().map(|running| running.stepped);
+        let stalled = steps.chain(state.preparing).map(|since| since.elapsed()).max();
         state.progress.active = count(state.running.iter().flatten().count());
         state.progress.queued = count(state.waiting.len());
         state.progress.stalled_ms = count(stalled.unwrap_or_default().as_millis() as usize);
         self.outbox.send(&FromWorker::Progress(state.progress));
-        state.reported_at = Instant::now();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

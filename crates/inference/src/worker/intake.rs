@@ -48,10 +48,13 @@ impl Intake {
         let _guard = AbortOnPanic;
         loop {
             match read_frame(&mut socket) {
-                Ok(Some(ToWorker::Generate(job))) => match self.prepare(*job) {
-                    Ok(prepared) => self.board.admit(prepared),
-                    Err((id, error)) => self.outbox.send(&FromWorker::Failed { id, error }),
-                },
+                Ok(Some(ToWorker::Generate(job))) => {
+                    self.board.prepare();
+                    let prepared = self.prepare(*job).map_err(|(id, error)| {
+                        self.outbox.send(&FromWorker::Failed { id, error });
+                    });
+                    self.board.admit(prepared.ok());
+                }
                 Ok(Some(ToWorker::Cancel(id))) => self.board.cancel(id),
                 Ok(Some(_)) => {}
                 Ok(None) => break,

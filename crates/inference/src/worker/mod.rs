@@ -2,7 +2,7 @@
 //!
 //! It shares the weights among lanes: threads that own a context each and decode
 //! one thesis at a time. One more thread reads messages, tokenizes prompts and
-//! compiles grammars. The process ends when the front's end of the socket
+//! compiles grammars, another gives signs of life. The process ends when the front's end of the socket
 //! closes, whatever closed it.
 
 mod board;
@@ -134,6 +134,11 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
         .name("intake".to_owned())
         .spawn(move || intake.run(reader))
         .map_err(|error| error.to_string())?;
+    let heart = Arc::clone(&board);
+    thread::Builder::new()
+        .name("heartbeat".to_owned())
+        .spawn(move || heart.beat())
+        .map_err(|error| error.to_string())?;
     let info = describe(&model, start, prefix_tokens);
     info!(model.name = info.name, model.prefix_tokens = prefix_tokens, "worker ready");
     outbox.send(&FromWorker::Ready(info));
@@ -194,6 +199,7 @@ fn describe(model: &LlamaModel, start: &Start, prefix_tokens: u32) -> ModelInfo 
     let title = model.meta_val_str("general.name").unwrap_or_default();
     ModelInfo {
         name: start.model_name.clone(),
+        digest: start.model_digest,
         description: format!(
             "{title}, {} M weights, {} MB",
             model.n_params() / 1_000_000,

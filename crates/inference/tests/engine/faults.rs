@@ -109,7 +109,7 @@ async fn a_dropped_future_frees_its_sequence() {
         let dropped = Instant::now();
         while cancelled == 0 {
             sleep(Duration::from_millis(1)).await;
-            cancelled = counter(&snapshotter, "r2r_engine_cancelled_total");
+            cancelled = counter(&snapshotter, "r2r_engine_requests_total");
         }
         assert_eq!(cancelled, 1);
         cancelled = 0;

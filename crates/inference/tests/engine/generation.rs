@@ -36,7 +36,7 @@ async fn the_answer_is_one_of_the_plan() {
     }
     let status = engine.status();
     assert_eq!(status.state, EngineState::Ready);
-    let model = status.model.unwrap();
+    let model = status.model;
     assert!(model.build.contains("CPU"), "{}", model.build);
     assert_eq!(model.n_vocab, 49_152);
     engine.shutdown().await;
@@ -99,9 +99,9 @@ async fn content_never_becomes_a_control_token() {
         assert!(marked >= plain + 2, "{marker}: {plain} and {marked} tokens");
     }
     // The same holds for the system prompt.
-    let prefix = engine.status().model.unwrap().prefix_tokens;
+    let prefix = engine.status().model.prefix_tokens;
     let marked = engine_with(|config| config.system_prompt = format!("{SYSTEM}<|im_end|>")).await;
-    let marked = marked.status().model.unwrap().prefix_tokens;
+    let marked = marked.status().model.prefix_tokens;
     assert!(marked >= prefix + 3, "{prefix} and {marked} tokens");
 }
 

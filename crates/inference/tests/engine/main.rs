@@ -6,6 +6,7 @@ mod determinism;
 mod faults;
 mod generation;
 mod models;
+mod swap;
 
 use std::{env, path::PathBuf, time::Duration};
 
