@@ -24,7 +24,7 @@ const COUNT: usize = 40;
 const ROUNDS: usize = 3;
 
 fn variants() -> Vec<(&'static str, ContextConfig)> {
-    let default = ContextConfig::default();
+    let default = ContextConfig { prompt_cache_bytes: 0, ..ContextConfig::default() };
     let cpus = default.lanes;
     let one_lane = ContextConfig { lanes: 1, threads: cpus, ..default };
     vec![
@@ -33,6 +33,7 @@ fn variants() -> Vec<(&'static str, ContextConfig)> {
         ("chunk 128", ContextConfig { chunk: 128, ..default }),
         ("chunk 256", ContextConfig { chunk: 256, ..default }),
         ("one lane, all threads", one_lane),
+        ("prompts kept", ContextConfig { prompt_cache_bytes: 1 << 30, ..default }),
     ]
 }
 
@@ -62,7 +63,11 @@ async fn measure(context: ContextConfig, reads: &[AsOfRead], figures: &mut Figur
     config.context = context;
     config.max_in_flight = COUNT;
     let engine = Engine::start(config).await.expect("the engine starts");
-    engine.generate(request(&reads[0], 0)).await.expect("a thesis");
+    // Where prompts are kept, all are asked before.
+    let before = if context.prompt_cache_bytes > 0 { reads } else { &reads[..1] };
+    for run in join_all(before.iter().map(|read| engine.generate(request(read, 0)))).await {
+        run.expect("a thesis");
+    }
     let started = Instant::now();
     let runs = reads.iter().take(COUNT).map(|read| engine.generate(request(read, 1)));
     let generations = join_all(runs).await;

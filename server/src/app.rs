@@ -94,6 +94,7 @@ impl App {
         if config.engine.lanes > 0 {
             engine.context.lanes = config.engine.lanes;
         }
+        engine.context.prompt_cache_bytes = config.engine.prompt_cache_bytes_max;
         engine.max_wait = Duration::from_millis(config.engine.wait_max_ms);
         let writer = Writer::start(engine, Writer::DEFAULT_SAMPLING).await?;
         let (cache, deadline) = (&config.cache, config.http.deadline());

@@ -83,6 +83,9 @@ pub struct EngineConfig {
     /// A single request that would wait longer than this for the engine is
     /// answered 503 at once. Batches wait.
     pub wait_max_ms: u64,
+    /// Bytes of decoded prompts kept: who asks about the same ticker and date with
+    /// another seed waits half as long.
+    pub prompt_cache_bytes_max: u64,
 }
 
 /// Cache bounds.
@@ -136,6 +139,7 @@ impl Default for EngineConfig {
             threads: 1,
             queue_max: 64,
             wait_max_ms: 1_300,
+            prompt_cache_bytes_max: 256 << 20,
         }
     }
 }

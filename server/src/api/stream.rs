@@ -1,6 +1,7 @@
 //! `POST /v1/thesis` with `Accept: text/event-stream`: an event `claim` for each
 //! claim as soon as it stands, then `thesis` with the whole answer, or `problem`.
-//! A thesis that need not be written comes as a single event.
+//! A thesis that need not be written comes as a single event. A claim that comes
+//! again, because the model was replaced meanwhile, replaces the earlier one.
 
 use std::sync::Arc;
 

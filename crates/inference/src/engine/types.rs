@@ -91,11 +91,21 @@ pub struct ContextConfig {
     /// Most tokens of one call of `llama_decode`. A request is cancelled between
     /// two calls.
     pub chunk: u32,
+    /// Bound on the states of prompts that are kept, in bytes, for all lanes
+    /// together. Who asks about the same evidence again does not wait for it to be
+    /// read again.
+    pub prompt_cache_bytes: u64,
 }
 
 impl Default for ContextConfig {
     fn default() -> Self {
-        Self { lanes: available_threads(), threads: 1, tokens: 3_072, chunk: 32 }
+        Self {
+            lanes: available_threads(),
+            threads: 1,
+            tokens: 3_072,
+            chunk: 32,
+            prompt_cache_bytes: 256 << 20,
+        }
     }
 }
 

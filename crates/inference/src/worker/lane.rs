@@ -3,13 +3,20 @@
 //! A lane decodes one thesis at a time, so the shapes of its batches, and with
 //! them the last bits of its logits, depend on that thesis alone.
 
+use std::sync::Arc;
+
 use llama_cpp_2::{
-    context::{LlamaContext, params::LlamaContextParams},
+    context::{
+        LlamaContext,
+        params::LlamaContextParams,
+        session::{LlamaStateSeqFlags, SeqState},
+    },
     llama_backend::LlamaBackend,
     llama_batch::LlamaBatch,
     model::LlamaModel,
     token::LlamaToken,
 };
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use crate::{
     engine::{ContextConfig, GenerationRequest},
@@ -17,15 +24,31 @@ use crate::{
     protocol::count,
 };
 
-/// Holds the shared prefix.
-const PREFIX: i32 = 0;
 /// Holds prefix and prompt, and for the decision the answer.
-pub(super) const PROMPT: i32 = 1;
+pub(super) const PROMPT: i32 = 0;
 /// First of the sequences that hold branches.
-const BRANCHES: i32 = 2;
+const BRANCHES: i32 = 1;
 
-/// A branch a claim at most, besides prefix and prompt.
-const SEQUENCES: u32 = 2 + GenerationRequest::CLAIMS_MAX;
+/// A branch a claim at most, besides the prompt.
+const SEQUENCES: u32 = 1 + GenerationRequest::CLAIMS_MAX;
+
+/// States of prompts, their prefix included, for whoever asks about them again.
+pub(super) type PromptCache = Cache<Vec<LlamaToken>, Arc<SeqState>>;
+
+/// Returns a cache of so many bytes.
+pub(super) fn prompt_cache(bytes: u64) -> PromptCache {
+    Cache::builder()
+        .max_capacity(bytes)
+        .weigher(|_, state: &Arc<SeqState>| count(state.byte_len()))
+        .eviction_policy(EvictionPolicy::lru())
+        .build()
+}
+
+/// What all prompts begin with.
+pub(super) struct Prefix {
+    pub(super) tokens: u32,
+    state: SeqState,
+}
 
 /// Tokens to decode at the end of one sequence.
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +66,8 @@ pub(super) struct Lane<'model> {
     context: LlamaContext<'model>,
     batch: LlamaBatch<'static>,
     chunk: usize,
-    /// The shared prefix.
-    prefix: Vec<LlamaToken>,
-    /// The prompt whose state is still there.
+    prompts: PromptCache,
+    /// The prompt whose state is there.
     held: Vec<LlamaToken>,
     branches: i32,
 }
@@ -56,41 +78,39 @@ impl<'model> Lane<'model> {
         backend: &LlamaBackend,
         model: &'model LlamaModel,
         config: &ContextConfig,
+        prompts: PromptCache,
     ) -> Result<Self, String> {
         let context = model
             .new_context(backend, context_params(config))
             .map_err(|error| error.to_string())?;
         let chunk = config.chunk as usize;
         let batch = LlamaBatch::new(chunk, 1);
-        Ok(Self { context, batch, chunk, prefix: Vec::new(), held: Vec::new(), branches: 0 })
+        Ok(Self { context, batch, chunk, prompts, held: Vec::new(), branches: 0 })
     }
 
-    /// Decodes the prefix all prompts share.
-    pub(super) fn load_prefix(&mut self, tokens: &[LlamaToken]) -> Result<(), InferenceError> {
-        self.prefix = tokens.to_vec();
-        let feed = Feed { sequence: PREFIX, position: 0, tokens, logits: true };
-        self.feed(&[feed], |_| Ok(()), |_, _| Ok(()))
+    /// Decodes the prefix all prompts share, for all lanes.
+    pub(super) fn decode_prefix(
+        &mut self,
+        tokens: &[LlamaToken],
+    ) -> Result<Prefix, InferenceError> {
+        let feed = Feed { sequence: PROMPT, position: 0, tokens, logits: true };
+        self.feed(&[feed], |_| Ok(()), |_, _| Ok(()))?;
+        let state = self.save()?;
+        self.clear(PROMPT, 0)?;
+        Ok(Prefix { tokens: count(tokens.len()), state })
     }
 
-    /// Returns the tokens of the shared prefix.
-    pub(super) fn prefix(&self) -> u32 {
-        count(self.prefix.len())
-    }
-
-    /// Returns the position after the prompt that is present.
-    pub(super) fn prompt_end(&self) -> u32 {
-        count(self.prefix.len() + self.held.len())
-    }
-
-    /// Returns the prompt whose state can be used again.
+    /// Returns the prompt whose state is there.
     pub(super) fn held(&self) -> &[LlamaToken] {
         &self.held
     }
 
     /// Makes the state of a prompt present; returns how many of its tokens were
-    /// there already: all or none, so that a batch never has another shape.
+    /// kept: all or none, so that a batch never has another shape. A state that is
+    /// restored lies in the same cells as one that is decoded.
     pub(super) fn load_prompt(
         &mut self,
+        prefix: &Prefix,
         tokens: &[LlamaToken],
         before: impl FnMut(usize) -> Result<(), InferenceError>,
     ) -> Result<usize, InferenceError> {
@@ -99,11 +119,17 @@ impl<'model> Lane<'model> {
         }
         self.held.clear();
         self.clear(PROMPT, 0)?;
-        self.copy(PREFIX, PROMPT)?;
-        let feed = Feed { sequence: PROMPT, position: self.prefix(), tokens, logits: false };
-        self.feed(&[feed], before, |_, _| Ok(()))?;
+        let kept = self.prompts.get(tokens);
+        if let Some(state) = &kept {
+            self.restore(state)?;
+        } else {
+            self.restore(&prefix.state)?;
+            let feed = Feed { sequence: PROMPT, position: prefix.tokens, tokens, logits: false };
+            self.feed(&[feed], before, |_, _| Ok(()))?;
+            self.prompts.insert(tokens.to_vec(), Arc::new(self.save()?));
+        }
         self.held.extend_from_slice(tokens);
-        Ok(0)
+        Ok(if kept.is_some() { tokens.len() } else { 0 })
     }
 
     /// Returns a new sequence that goes on where `from` ends.
@@ -117,24 +143,23 @@ impl<'model> Lane<'model> {
         Ok(branch)
     }
 
-    /// Forgets all branches and what follows the prompt. Cells are then handed
-    /// out in the same order as if nothing had been decoded after it. What
-    /// `is_poisoned` by values that are not finite is decoded anew: masked cells
-    /// still take part in sums.
-    pub(super) fn reset(&mut self, is_poisoned: bool) -> Result<(), InferenceError> {
+    /// Forgets all branches and what follows the prompt, which ends at `end`. Cells
+    /// are then handed out in the same order as if nothing had been decoded after
+    /// it. What `is_poisoned` by values that are not finite is forgotten
+    /// altogether: masked cells still take part in sums.
+    pub(super) fn reset(&mut self, end: u32, is_poisoned: bool) -> Result<(), InferenceError> {
         if is_poisoned {
             self.context.clear_kv_cache();
             self.branches = 0;
+            self.prompts.invalidate(&self.held);
             self.held.clear();
-            let prefix = std::mem::take(&mut self.prefix);
-            return self.load_prefix(&prefix);
+            return Ok(());
         }
         for branch in (BRANCHES..).take(self.branches.unsigned_abs() as usize) {
             self.clear(branch, 0)?;
         }
         self.branches = 0;
-        let end = if self.held.is_empty() { 0 } else { self.prompt_end() };
-        self.clear(PROMPT, end)
+        self.clear(PROMPT, if self.held.is_empty() { 0 } else { end })
     }
 
     /// Decodes the feeds in chunks. Calls `before` with the tokens of each
@@ -182,6 +207,15 @@ impl<'model> Lane<'model> {
 
     fn copy(&mut self, from: i32, to: i32) -> Result<(), InferenceError> {
         self.context.copy_kv_cache_seq(from, to, None, None).map_err(|error| failed(&error))
+    }
+
+    fn save(&self) -> Result<SeqState, InferenceError> {
+        let state = self.context.state_seq_get(PROMPT, LlamaStateSeqFlags::empty());
+        state.map_err(|error| failed(&error))
+    }
+
+    fn restore(&mut self, state: &SeqState) -> Result<(), InferenceError> {
+        self.context.state_seq_set(state, PROMPT).map_err(|error| failed(&error))
     }
 
     fn clear(&mut self, sequence: i32, from: u32) -> Result<(), InferenceError> {

@@ -33,7 +33,12 @@ use nix::sys::{prctl, signal::Signal};
 use tracing::{error, info};
 
 use self::{
-    board::Board, grammar::Grammars, intake::Intake, lane::Lane, prompt::Prompts, thesis::Session,
+    board::Board,
+    grammar::Grammars,
+    intake::Intake,
+    lane::{Lane, Prefix, prompt_cache},
+    prompt::Prompts,
+    thesis::{Prepared, Session},
 };
 use crate::{
     engine::ModelInfo,
@@ -101,26 +106,21 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let model = Arc::new(model);
     let prompts = Arc::new(Prompts::new(Arc::clone(&model), start.chat_template)?);
     let prefix = prompts.system(&start.system_prompt);
-    let mut lanes = (0..start.context.lanes)
-        .map(|_| Lane::open(&backend, &model, &start.context))
-        .collect::<Result<Vec<_>, _>>()?;
     // Indexing the vocabulary takes as long as the prefix.
     let grammars = {
         let model = Arc::clone(&model);
         thread::spawn(move || Grammars::new(&model))
     };
-    thread::scope(|scope| {
-        let prefix = &prefix[..];
-        let loads: Vec<_> =
-            lanes.iter_mut().map(|lane| scope.spawn(move || lane.load_prefix(prefix))).collect();
-        loads.into_iter().try_for_each(|load| match load.join() {
-            Ok(loaded) => loaded.map_err(|error| format!("the system prompt: {error}")),
-            Err(_) => Err("the system prompt cannot be decoded".to_owned()),
-        })
-    })?;
+    let kept = prompt_cache(start.context.prompt_cache_bytes);
+    let mut lanes = (0..start.context.lanes)
+        .map(|_| Lane::open(&backend, &model, &start.context, kept.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let first = lanes.first_mut().ok_or("there is no lane")?;
+    let prefix =
+        first.decode_prefix(&prefix).map_err(|error| format!("the system prompt: {error}"))?;
     let grammars = grammars.join().map_err(|_| "the vocabulary cannot be indexed".to_owned())??;
 
-    let prefix_tokens = count(prefix.len());
+    let prefix_tokens = prefix.tokens;
     let board = Arc::new(Board::new(lanes.len(), outbox.clone()));
     let intake = Intake {
         prompts: Arc::clone(&prompts),
@@ -144,7 +144,8 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     outbox.send(&FromWorker::Ready(info));
     thread::scope(|scope| {
         for (index, lane) in lanes.into_iter().enumerate() {
-            let work = Work { model: &model, prompts: &prompts, board: &board, index };
+            let work =
+                Work { model: &model, prompts: &prompts, prefix: &prefix, board: &board, index };
             scope.spawn(move || work.run(lane));
         }
     });
@@ -155,18 +156,25 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
 struct Work<'a, 'model> {
     model: &'model LlamaModel,
     prompts: &'a Prompts,
+    prefix: &'a Prefix,
     board: &'a Board,
     index: usize,
 }
 
 impl<'model> Work<'_, 'model> {
+    /// Returns the position after the prompt of a request.
+    fn prompt_end(&self, request: &Prepared) -> u32 {
+        self.prefix.tokens + count(request.prompt.len())
+    }
+
     /// Decodes requests until the worker ends.
     fn run(self, mut lane: Lane<'model>) {
         let _guard = AbortOnPanic;
         while let Some(request) = self.board.take(self.index, lane.held()) {
             let id = request.id;
             let outcome = Session::new(&self, &mut lane, &request).run();
-            let reset = lane.reset(matches!(outcome, Err(InferenceError::NotFinite)));
+            let is_poisoned = matches!(outcome, Err(InferenceError::NotFinite));
+            let reset = lane.reset(self.prompt_end(&request), is_poisoned);
             self.board.tell(&match outcome {
                 Ok(generation) => FromWorker::Finished { id, generation },
                 Err(error) => FromWorker::Failed { id, error },

@@ -101,12 +101,13 @@ impl<'a, 'model> Session<'a, 'model> {
     pub(super) fn run(mut self) -> Result<Generation, InferenceError> {
         let mut since = Instant::now();
         self.timings.queue_ms = milliseconds(self.request.received, since);
-        let held = self.lane.load_prompt(&self.request.prompt, |tokens| {
+        let prefix = self.work.prefix;
+        let kept = self.lane.load_prompt(prefix, &self.request.prompt, |tokens| {
             go_on(self.work, self.request, tokens, &mut self.steps)
         })?;
         self.usage.prompt_tokens = count(self.request.prompt.len());
-        self.usage.cached_tokens = count(held);
-        self.usage.prefix_tokens = self.lane.prefix();
+        self.usage.cached_tokens = count(kept);
+        self.usage.prefix_tokens = prefix.tokens;
         self.timings.prefill_ms = lap(&mut since);
         let mut claims = self.choose()?;
         self.timings.choose_ms = lap(&mut since);
@@ -135,7 +136,7 @@ impl<'a, 'model> Session<'a, 'model> {
     /// Opens a branch for each section and lets the model choose what to cite.
     fn choose(&mut self) -> Result<Vec<Claim>, InferenceError> {
         let request = self.request;
-        let position = self.lane.prompt_end();
+        let position = self.work.prompt_end(request);
         let mut openings = Vec::new();
         let mut claims = Vec::new();
         for (i, section) in request.sections.iter().enumerate() {
@@ -244,7 +245,7 @@ impl<'a, 'model> Session<'a, 'model> {
         let request = self.request;
         let tokens = self.work.prompts.text(&request.plan.decision(picks));
         self.usage.decision_tokens = count(tokens.len());
-        let position = self.lane.prompt_end();
+        let position = self.work.prompt_end(request);
         let feed = Feed { sequence: PROMPT, position, tokens: &tokens, logits: true };
         let mut codes = [0.0; 5];
         self.feed(&[feed], |_, logits| {

@@ -28,7 +28,8 @@ async fn alone(engine: &Engine, requests: &[GenerationRequest]) -> Vec<Identity>
 
 #[tokio::test]
 async fn a_request_gives_the_same_bytes_whatever_surrounds_it() {
-    let engine = engine().await;
+    // Nothing is kept, so that each prompt is decoded where it is asked.
+    let engine = engine_with(|config| config.context.prompt_cache_bytes = 0).await;
     let requests: Vec<_> =
         (0..10).map(|i| if i % 2 == 0 { request(i) } else { sampled(i, u64::from(i)) }).collect();
     let expected = alone(&engine, &requests).await;
@@ -63,10 +64,22 @@ async fn the_state_of_a_prompt_is_used_again() {
     let again = engine.generate(sampled(1, 1)).await.unwrap();
     assert_eq!(again.usage.cached_tokens, first.usage.prompt_tokens);
     assert_eq!(identity(&again), identity(&first));
+    // From memory, after another prompt was in the lane.
     engine.generate(sampled(2, 1)).await.unwrap();
-    let replaced = engine.generate(sampled(1, 2)).await.unwrap();
-    assert_eq!(replaced.usage.cached_tokens, 0);
-    assert_eq!(identity(&replaced), identity(&other_seed));
+    let restored = engine.generate(sampled(1, 2)).await.unwrap();
+    assert_eq!(restored.usage.cached_tokens, first.usage.prompt_tokens);
+    assert_eq!(identity(&restored), identity(&other_seed));
+    engine.shutdown().await;
+    // Decoded once more, where nothing is kept.
+    let engine = engine_with(|config| {
+        config.context.lanes = 1;
+        config.context.prompt_cache_bytes = 0;
+    })
+    .await;
+    engine.generate(sampled(2, 1)).await.unwrap();
+    let decoded = engine.generate(sampled(1, 2)).await.unwrap();
+    assert_eq!(decoded.usage.cached_tokens, 0);
+    assert_eq!(identity(&decoded), identity(&restored));
     engine.shutdown().await;
 }
 
