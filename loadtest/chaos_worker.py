@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import signal
 import statistics
 import sys
@@ -17,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from r2r_server import NO_ANSWER_CACHE, Server, connect, parent, request
+from r2r_server import NO_ANSWER_CACHE, Server, connect, request
 
 READY_WITHIN_S = 1.0
 SIGNALS = [signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP]
@@ -83,12 +82,8 @@ class Timeline:
 
 def kill_worker(server: Server, timeline: Timeline, how: signal.Signals, lines: int, is_shown: bool) -> float:
     """Kills the worker and returns how long the server took to be ready again."""
-    before = server.health()["worker"]
-    pid = before["pid"]
-    # Only ever a child of the server this script has started.
-    if parent(pid) != server.process.pid:
-        raise SystemExit(f"process {pid} is not a child of the server {server.process.pid}")
-    os.kill(pid, how)
+    restarts = server.health()["worker"]["restarts"]
+    pid = server.signal_worker(how)
     killed = time.monotonic()
     timeline.note(f"{how.name} to {pid} (worker) after {lines} elements", is_shown)
     seen_down = False
@@ -100,7 +95,7 @@ def kill_worker(server: Server, timeline: Timeline, how: signal.Signals, lines: 
             seen_down = True
             timeline.note(f"healthz: not ready, state {health['state']}", is_shown)
         worker = health["worker"]
-        if health["ready"] and worker["pid"] != pid and worker["restarts"] > before["restarts"]:
+        if health["ready"] and worker["pid"] != pid and worker["restarts"] > restarts:
             took = time.monotonic() - killed
             timeline.note(f"healthz: ready, worker {worker['pid']}, {took * 1e3:.0f} ms after the signal", is_shown)
             return took

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
 import sys
@@ -15,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from r2r_server import NO_ANSWER_CACHE, NOTHING_KEPT, Server, parent, request, thesis
+from r2r_server import NO_ANSWER_CACHE, NOTHING_KEPT, Server, request, thesis
 
 DATES = ["2006-03-31", "2010-06-30", "2015-01-02", "2018-12-31", "2022-09-30"]
 PATIENT = {"R2R_SERVER__ENGINE__WAIT_MAX_MS": "600000"}
@@ -48,17 +47,6 @@ def in_batches(server: Server, probes: list[Probe]) -> dict[Probe, bytes]:
         for line in reply.body.splitlines():
             found[json.loads(line)["ticker"], as_of, seed] = line
     return {probe: found[probe] for probe in probes}
-
-
-def kill_worker(server: Server) -> None:
-    """Kills the worker and waits for another one."""
-    pid = server.health()["worker"]["pid"]
-    # Only ever a child of the server this script has started.
-    if parent(pid) != server.process.pid:
-        raise SystemExit(f"process {pid} is not a child of the server {server.process.pid}")
-    os.kill(pid, signal.SIGKILL)
-    time.sleep(0.1)
-    server.wait_ready(60)
 
 
 def differences(a, b, path: str = "") -> list[str]:
@@ -111,7 +99,9 @@ def main() -> int:
         for n in (2, 7, 20):
             compared.add(f"{n} at a time, shuffled", at_a_time(server, shuffled, n))
         compared.add("in batches of all tickers", in_batches(server, probes))
-        kill_worker(server)
+        server.signal_worker(signal.SIGKILL)
+        time.sleep(0.1)
+        server.wait_ready(60)
         compared.add("after the worker was killed", at_a_time(server, probes, 1))
     with start("determinism-2", NO_ANSWER_CACHE | ONE_LANE) as server:
         compared.add("another server, one lane with two threads", at_a_time(server, shuffled, 7))

@@ -171,6 +171,15 @@ class Server:
         worker = ((self.health() or {}).get("worker") or {}).get("pid")
         return {"front": anonymous_bytes(self.process.pid), "worker": anonymous_bytes(worker)}
 
+    def signal_worker(self, how: signal.Signals) -> int:
+        """Signals the worker and returns its pid."""
+        pid = self.health()["worker"]["pid"]
+        # Only ever a child of the server this script has started.
+        if parent(pid) != self.process.pid:
+            raise SystemExit(f"process {pid} is not a child of the server {self.process.pid}")
+        os.kill(pid, how)
+        return pid
+
     def _watch_memory(self) -> None:
         while not self.watching.wait(1.0):
             for name, found in self.memory().items():
