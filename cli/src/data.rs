@@ -81,7 +81,11 @@ fn tell(report: &BuildReport) -> anyhow::Result<()> {
     }
     if !report.rejected.is_empty() {
         let file = report.dir.join("quarantine.jsonl");
-        say!("  {} incomplete records are set aside, with the reason of each in {}", report.rejected.len(), file.display());
+        say!(
+            "  {} incomplete records are set aside, with the reason of each in {}",
+            report.rejected.len(),
+            file.display()
+        );
     }
     Ok(())
 }
