@@ -22,7 +22,7 @@ use super::{
     link::Link,
     requests::{Entry, Requests},
     start_error,
-    swap::{Swap, Swapping},
+    swap::{Done, Swap, Swapping},
 };
 use crate::{
     error::InferenceError,
@@ -62,7 +62,7 @@ enum Role {
     /// It gets all new requests. One worker at most.
     Serving,
     /// It gets none and ends after those it has, which a swap may wait for.
-    Retiring(Option<oneshot::Sender<Result<(), InferenceError>>>),
+    Retiring(Option<Done>),
 }
 
 struct Supervisor {
@@ -334,7 +334,7 @@ impl Supervisor {
     }
 
     /// Lets a worker serve, and its predecessor end after what it has.
-    fn promote(&mut self, link: Link, swap: Option<oneshot::Sender<Result<(), InferenceError>>>) {
+    fn promote(&mut self, link: Link, swap: Option<Done>) {
         self.failures = 0;
         let (pid, model) = (link.pid(), Arc::clone(&link.model));
         match self.workers.iter_mut().find(|worker| worker.is_serving()) {
@@ -429,10 +429,7 @@ async fn up_for_swap(swapping: &mut Option<Swapping>) -> Result<Link, InferenceE
     }
 }
 
-fn report(
-    swap: Option<oneshot::Sender<Result<(), InferenceError>>>,
-    result: Result<(), InferenceError>,
-) {
+fn report(swap: Option<Done>, result: Result<(), InferenceError>) {
     if let Some(swap) = swap {
         let _ = swap.send(result);
     }

@@ -13,20 +13,23 @@ use crate::{
 /// Judges what a candidate decoded; an error says why it may not serve.
 pub(super) type Accept = Box<dyn FnOnce(&ModelInfo, &Generation) -> Result<(), String> + Send>;
 
+/// Told how a swap ended.
+pub(super) type Done = oneshot::Sender<Result<(), InferenceError>>;
+
 /// A model that shall serve, and the request it has to answer first.
 pub(super) struct Swap {
     pub(super) model: PreparedModel,
     pub(super) golden: GenerationRequest,
     pub(super) accept: Accept,
     /// Told when the model serves and its predecessor has ended.
-    pub(super) done: oneshot::Sender<Result<(), InferenceError>>,
+    pub(super) done: Done,
 }
 
 /// A swap whose candidate is at work.
 pub(super) struct Swapping {
     pub(super) candidate: BoxFuture<'static, Result<Link, InferenceError>>,
     pub(super) model: PreparedModel,
-    pub(super) done: oneshot::Sender<Result<(), InferenceError>>,
+    pub(super) done: Done,
 }
 
 impl Swap {

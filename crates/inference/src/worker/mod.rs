@@ -2,8 +2,8 @@
 //!
 //! It shares the weights among lanes: threads that own a context each and decode
 //! one thesis at a time. One more thread reads messages, tokenizes prompts and
-//! compiles grammars, another gives signs of life. The process ends when the front's end of the socket
-//! closes, whatever closed it.
+//! compiles grammars, another gives signs of life. The process ends when the
+//! front's end of the socket closes, whatever closed it.
 
 mod board;
 mod branch;
