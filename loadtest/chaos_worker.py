@@ -130,7 +130,7 @@ def main() -> int:
         for kill in range(args.kills):
             how, lines = SIGNALS[kill % len(SIGNALS)], load.lines
             # In the middle of work, not of a restart.
-            while load.lines < lines + 3:
+            while load.lines < lines + 1:
                 time.sleep(0.01)
             took[how.name].append(kill_worker(server, timeline, how, load.lines, kill < SHOWN))
             if (kill + 1) % 50 == 0:

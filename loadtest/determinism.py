@@ -17,7 +17,7 @@ from pathlib import Path
 from r2r_server import NO_ANSWER_CACHE, NOTHING_KEPT, Server, request, thesis
 
 DATES = ["2006-03-31", "2010-06-30", "2015-01-02", "2018-12-31", "2022-09-30"]
-PATIENT = {"R2R_SERVER__ENGINE__WAIT_MAX_MS": "600000"}
+PATIENT = {"R2R_SERVER__ENGINE__LATENCY_MAX_MS": "600000"}
 ONE_LANE = {"R2R_SERVER__ENGINE__LANES": "1", "R2R_SERVER__ENGINE__THREADS": "2"}
 
 # Ticker, date, seed.

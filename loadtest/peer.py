@@ -33,7 +33,7 @@ NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 FORMS = ["sentences", "choices"]
 DATES = ["2006-03-31", "2010-06-30", "2014-09-30", "2018-12-31", "2022-09-30"]
 # llama-server queues without a bound, so r2r is let queue too.
-SETTINGS = NOTHING_KEPT | {"R2R_SERVER__ENGINE__WAIT_MAX_MS": "600000"}
+SETTINGS = NOTHING_KEPT | {"R2R_SERVER__ENGINE__LATENCY_MAX_MS": "600000"}
 SYSTEM = """You are an equity analyst. You read numbered evidence about one company, known at one date, and write a thesis as JSON.
 For each section cite the numbers of the evidence that matters most for the stock, each another one, and say how you read it.
 Then decide: A = strong sell, B = sell, C = hold, D = buy, E = strong buy."""

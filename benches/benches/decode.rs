@@ -1,6 +1,7 @@
 //! Theses a minute under different sizes of the contexts, on prompts of the real
 //! snapshot. Variants alternate, so that a disturbance hits all of them. Not a
 //! criterion bench: one run of a variant takes seconds and is a figure in itself.
+//! `DECODE_VARIANTS=default` runs those whose names contain this.
 
 #![allow(clippy::print_stdout, reason = "a bench talks to its terminal")]
 
@@ -94,7 +95,7 @@ fn report(name: &str, figures: &mut Figures) {
         mean(|g| f64::from(g.usage.forced_tokens)),
         mean(|g| f64::from(g.usage.sampled_tokens)),
         mean(|g| f64::from(g.usage.decision_tokens)),
-        mean(|g| f64::from(g.steps)),
+        mean(|g| g.step_tokens.len() as f64),
     );
 }
 
@@ -108,7 +109,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let reads = reads(COUNT);
-    let variants = variants();
+    let wanted = env::var("DECODE_VARIANTS").unwrap_or_default();
+    let variants: Vec<_> =
+        variants().into_iter().filter(|(name, _)| name.contains(&wanted)).collect();
     let mut figures: Vec<Figures> = variants.iter().map(|_| Figures::default()).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
     for _ in 0..ROUNDS {

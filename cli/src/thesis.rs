@@ -67,7 +67,7 @@ fn show(what: Show, read: &AsOfRead) -> anyhow::Result<()> {
     match what {
         Show::Prompt => {
             let prompt = contract::render(read);
-            screen::print(format_args!("{}---\n{}", prompt.system, prompt.user))?;
+            screen::print(format_args!("{}---\n{}{}", prompt.system, prompt.day, prompt.user))?;
         }
         Show::Catalogue => screen::catalogue(read)?,
         Show::Grammar => screen::plan(&contract::plan(read))?,

@@ -76,13 +76,14 @@ pub struct EngineConfig {
     pub model: String,
     /// Theses decoded at the same time; 0 stands for one a CPU.
     pub lanes: u32,
-    /// Threads of each lane.
+    /// Threads of each lane. With one, a thesis that is alone in the engine is
+    /// decoded with the threads of all lanes.
     pub threads: u32,
     /// Requests that may wait for the engine; one more is answered 503.
     pub queue_max: usize,
-    /// A single request that would wait longer than this for the engine is
-    /// answered 503 at once. Batches wait.
-    pub wait_max_ms: u64,
+    /// A single request that would not be answered within this is answered 503 at
+    /// once, unless a lane is free for it. Batches wait.
+    pub latency_max_ms: u64,
     /// Bytes of decoded prompts kept: who asks about the same ticker and date with
     /// another seed waits half as long.
     pub prompt_cache_bytes_max: u64,
@@ -138,7 +139,7 @@ impl Default for EngineConfig {
             lanes: 0,
             threads: 1,
             queue_max: 64,
-            wait_max_ms: 1_300,
+            latency_max_ms: 2_000,
             prompt_cache_bytes_max: 256 << 20,
         }
     }
@@ -210,7 +211,7 @@ impl Config {
             ("http.write_stall_ms", http.write_stall_ms),
             ("http.deadline_ms", http.deadline_ms),
             ("engine.queue_max", self.engine.queue_max as u64),
-            ("engine.wait_max_ms", self.engine.wait_max_ms),
+            ("engine.latency_max_ms", self.engine.latency_max_ms),
             ("engine.threads", self.engine.threads.into()),
         ];
         if let Some(&(key, found)) = positive.iter().find(|(_, value)| *value == 0) {

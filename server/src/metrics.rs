@@ -36,6 +36,8 @@ const SECONDS: [f64; 16] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     60.0,
 ];
+/// Buckets of the tokens of one decode, up to the largest chunk by default.
+const TOKENS: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
 
 /// Installs the process's recorder and describes the metrics.
 ///
@@ -44,6 +46,7 @@ const SECONDS: [f64; 16] = [
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_tokens".to_owned()), &TOKENS)?
         .install_recorder()?;
     describe_counter!(
         HTTP_REQUESTS,

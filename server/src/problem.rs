@@ -291,7 +291,11 @@ fn rejected(rejection: Rejection) -> Outside {
 
 fn near_text(near: &[Ticker]) -> String {
     let names: Vec<&str> = near.iter().map(Ticker::as_str).collect();
-    if names.is_empty() { String::new() } else { format!("; near: {}", names.join(", ")) }
+    if names.is_empty() {
+        "; GET /v1/tickers lists those that are".to_owned()
+    } else {
+        format!("; near: {}", names.join(", "))
+    }
 }
 
 /// Rounds up to whole seconds, at least one: `Retry-After` has no fractions.

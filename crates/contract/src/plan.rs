@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::{
     direction::{Direction, reading},
-    prompt::{one_line, render},
+    prompt::{Prompt, one_line, render},
 };
 
 /// The phrases in which claims may read their evidence.
@@ -30,7 +30,9 @@ const CLAIMS_MAX: usize = 2;
 /// Where the model has a choice in one thesis.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The evidence, as the model reads it.
+    /// The evidence every ticker has on that day, as the model reads it.
+    pub day: String,
+    /// The evidence about this ticker, which follows.
     pub user: String,
     /// Lark rules (llguidance dialect) that [`Choice::rule`] names.
     pub rules: String,
@@ -92,8 +94,10 @@ pub struct PickError {
 /// Plans the thesis of a read. The same read gives the same bytes.
 #[must_use]
 pub fn plan(read: &AsOfRead) -> Plan {
+    let Prompt { day, user, .. } = render(read);
     Plan {
-        user: render(read).user,
+        day,
+        user,
         rules: PHRASES.to_owned(),
         sections: Section::ALL.map(|section| section_plan(read, section)).to_vec(),
     }

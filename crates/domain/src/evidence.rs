@@ -91,6 +91,8 @@ pub struct Feature {
     pub name: String,
     /// How a sentence calls it, e.g. `10-day return`.
     pub title: String,
+    /// How the prompt calls it, in few tokens.
+    pub short: String,
     /// The section it speaks to.
     pub section: Section,
     /// How to read `value`.

@@ -163,6 +163,7 @@ mod tests {
         Feature {
             name: name.into(),
             title: name.into(),
+            short: name.into(),
             section,
             unit: Unit::Count,
             polarity: Polarity::default(),

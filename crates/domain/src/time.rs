@@ -16,10 +16,16 @@ use thiserror::Error;
 #[serde(try_from = "String", into = "String")]
 pub struct AsOf(NaiveDate);
 
-/// The text is not a calendar date.
+/// Why a text is not the date of a read.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{0:?} is not a date: expected YYYY-MM-DD")]
-pub struct AsOfError(String);
+pub enum AsOfError {
+    /// It is not spelled as a date.
+    #[error("{0:?} is not a date: expected YYYY-MM-DD")]
+    Spelling(String),
+    /// There is no such day.
+    #[error("{0:?} is not a day of the calendar")]
+    Calendar(String),
+}
 
 impl AsOf {
     /// Takes the end of `date`, UTC.
@@ -53,11 +59,16 @@ impl FromStr for AsOf {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // chrono also takes "2022-9-3" and "+2022-09-03": one spelling per date.
-        let strict = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-        match NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-            Ok(date) if strict => Ok(Self(date)),
-            _ => Err(AsOfError(text.chars().take(24).collect())),
+        let is_spelled = text.len() == 10
+            && text.bytes().enumerate().all(|(i, byte)| match i {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        if !is_spelled {
+            return Err(AsOfError::Spelling(text.chars().take(24).collect()));
         }
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d");
+        date.map(Self).map_err(|_| AsOfError::Calendar(text.to_owned()))
     }
 }
 
@@ -98,5 +109,8 @@ mod tests {
         {
             assert!(bad.parse::<AsOf>().is_err(), "{bad:?}");
         }
+        let error = |text: &str| text.parse::<AsOf>().unwrap_err().to_string();
+        assert_eq!(error("2022-02-30"), "\"2022-02-30\" is not a day of the calendar");
+        assert_eq!(error("2022-2-28"), "\"2022-2-28\" is not a date: expected YYYY-MM-DD");
     }
 }

@@ -30,6 +30,7 @@ pub fn describe() {
     describe_histogram!("r2r_write_seconds", "Writing of the claims");
     describe_histogram!("r2r_decide_seconds", "Reading of the answer, and the decision");
     describe_histogram!("r2r_mask_seconds", "Token masks and sampling of one thesis");
+    describe_histogram!("r2r_step_tokens", "Tokens of one call of llama_decode");
     describe_histogram!("r2r_verify_seconds", "Verification, assembly and invariants");
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn in_engine(active: u32, queued: u32) {
 }
 
 /// Counts a step; `before` is the last state of the same worker.
-pub(crate) fn progress(before: Progress, now: Progress) {
+pub(crate) fn progress(before: &Progress, now: &Progress) {
     let tokens = now.batch_tokens.saturating_sub(before.batch_tokens);
     counter!("r2r_batch_tokens_total").increment(tokens);
     counter!("r2r_batches_total").increment(now.batches.saturating_sub(before.batches));
@@ -100,6 +101,9 @@ pub(crate) fn finished(generation: &Generation) {
     histogram!("r2r_choose_seconds").record(seconds(timings.choose_ms));
     histogram!("r2r_write_seconds").record(seconds(timings.write_ms));
     histogram!("r2r_decide_seconds").record(seconds(timings.decide_ms));
+    for &tokens in &generation.step_tokens {
+        histogram!("r2r_step_tokens").record(f64::from(tokens));
+    }
     histogram!("r2r_mask_seconds").record(Duration::from_micros(timings.mask_us_total));
 }
 

@@ -12,6 +12,10 @@ use std::{
 
 use crate::protocol::{FromWorker, ToWorker, read_frame, write_frame};
 
+/// How often a thread of OpenMP looks whether a barrier is open before it sleeps: some
+/// tenths of a millisecond.
+const SPIN_COUNT: &str = "20000";
+
 /// The command that becomes a worker: this binary with a hidden subcommand, or
 /// whatever a test chooses. The worker finds its socket on standard input,
 /// which is inherited without unsafe code or a descriptor that could leak.
@@ -57,9 +61,10 @@ impl WorkerCommand {
         let (ours, theirs) = UnixStream::pair()?;
         let child = Command::new(&self.program)
             .args(&self.args)
-            // Threads of OpenMP spin at barriers by default. Beside another
-            // busy process that made a decode six times slower than sleeping.
-            .env("OMP_WAIT_POLICY", "passive")
+            // Threads of OpenMP spin at barriers for milliseconds by default. Beside
+            // another busy process that made a decode six times slower. Not spinning
+            // at all makes two threads as slow as one.
+            .env("GOMP_SPINCOUNT", SPIN_COUNT)
             .envs(self.envs.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())

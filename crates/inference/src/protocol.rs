@@ -77,11 +77,20 @@ pub(crate) enum FromWorker {
     Failed { id: u64, error: InferenceError },
 }
 
+/// A lane at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BusyLane {
+    /// Whose thesis it decodes.
+    pub(crate) priority: Priority,
+    /// For how long.
+    pub(crate) busy_ms: u32,
+}
+
 /// State of the worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// Requests being decoded.
-    pub(crate) active: u32,
+    /// The lanes at work.
+    pub(crate) running: Vec<BusyLane>,
     /// Requests waiting for a lane.
     pub(crate) queued: u32,
     /// Longest time a busy thread has been in its present step.

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     error::Error as _,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,23 @@ const MAX_TOKENS: u32 = 32;
 
 /// Time in which a new model must write its first thesis.
 const GOLDEN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The code that decides in which steps a plan is decoded, and with them the last
+/// bits of its logits.
+const DECODER: [&str; 6] = [
+    include_str!("worker/branch.rs"),
+    include_str!("worker/grammar.rs"),
+    include_str!("worker/lane.rs"),
+    include_str!("worker/prompt.rs"),
+    include_str!("worker/sampler.rs"),
+    include_str!("worker/thesis.rs"),
+];
+
+/// Version of the program and of its decoder.
+static CODE_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let decoder = Digest::of(DECODER.concat()).to_string();
+    format!("{}+{}", env!("CARGO_PKG_VERSION"), &decoder[..12])
+});
 
 /// Writes theses with the model that serves.
 #[derive(Clone)]
@@ -170,7 +187,7 @@ fn receipt(
         temperature: decimal(request.sampling.temperature),
         min_p: decimal(request.sampling.min_p),
         calibration: "identity",
-        code_version: env!("CARGO_PKG_VERSION"),
+        code_version: &CODE_VERSION,
         build: model.build.clone(),
     }
 }

@@ -1,5 +1,6 @@
 -- name: baa_aaa_spread
 -- title: Baa-Aaa bond yield spread
+-- short: credit spread
 -- section: market
 -- unit: share
 -- ttl_days: 75

@@ -1,5 +1,6 @@
 -- name: beta_252d
 -- title: 252-day beta to the S&P 500
+-- short: beta
 -- section: risks
 -- unit: ratio
 -- window_days: 252

@@ -1,5 +1,6 @@
 -- name: dist_52w_high
 -- title: distance to the 52-week high
+-- short: from year high
 -- section: technicals
 -- unit: change
 -- polarity: neutral

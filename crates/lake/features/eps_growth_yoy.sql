@@ -1,5 +1,6 @@
 -- name: eps_growth_yoy
 -- title: annual diluted EPS growth
+-- short: EPS growth
 -- section: fundamentals
 -- unit: change
 -- ttl_days: 500

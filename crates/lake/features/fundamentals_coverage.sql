@@ -1,5 +1,6 @@
 -- name: fundamentals_coverage
 -- title: annual reports known in 500 days
+-- short: annual reports
 -- section: fundamentals
 -- unit: count
 -- window_days: 500

@@ -1,5 +1,6 @@
 -- name: index_ret_21d
 -- title: S&P 500 21-day return
+-- short: index month
 -- section: market
 -- unit: change
 -- window_days: 21

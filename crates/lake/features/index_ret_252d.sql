@@ -1,5 +1,6 @@
 -- name: index_ret_252d
 -- title: S&P 500 252-day return
+-- short: index year
 -- section: market
 -- unit: change
 -- window_days: 252

@@ -1,5 +1,6 @@
 -- name: index_vol_20d
 -- title: S&P 500 20-day volatility
+-- short: index volatility
 -- section: market
 -- unit: share
 -- window_days: 20

@@ -1,5 +1,6 @@
 -- name: insider_buys_90d
 -- title: insider purchases in 90 days
+-- short: purchases
 -- section: insider
 -- unit: count
 -- window_days: 90

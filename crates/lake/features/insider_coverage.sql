@@ -1,5 +1,6 @@
 -- name: insider_coverage
 -- title: Form 4 filings known in 90 days
+-- short: filings
 -- section: insider
 -- unit: count
 -- window_days: 90

@@ -1,5 +1,6 @@
 -- name: insider_net_shares_90d
 -- title: number of shares insiders bought net in 90 days
+-- short: net shares bought
 -- section: insider
 -- unit: shares
 -- window_days: 90

@@ -1,5 +1,6 @@
 -- name: insider_sells_90d
 -- title: insider sales in 90 days
+-- short: sales
 -- section: insider
 -- unit: count
 -- window_days: 90

@@ -1,5 +1,6 @@
 -- name: market_coverage
 -- title: S&P 500 closes known in 30 days
+-- short: index closes
 -- section: market
 -- unit: count
 -- window_days: 30

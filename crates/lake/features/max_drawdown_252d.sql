@@ -1,5 +1,6 @@
 -- name: max_drawdown_252d
 -- title: 252-day maximum drawdown
+-- short: year drawdown
 -- section: risks
 -- unit: change
 -- window_days: 252

@@ -1,5 +1,6 @@
 -- name: mom_252_21
 -- title: 12-1 month momentum
+-- short: year momentum
 -- section: technicals
 -- unit: change
 -- window_days: 252

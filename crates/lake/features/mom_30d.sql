@@ -1,5 +1,6 @@
 -- name: mom_30d
 -- title: 30-day momentum
+-- short: month momentum
 -- section: technicals
 -- unit: change
 -- window_days: 30

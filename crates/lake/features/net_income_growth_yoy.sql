@@ -1,5 +1,6 @@
 -- name: net_income_growth_yoy
 -- title: annual net income growth
+-- short: income growth
 -- section: fundamentals
 -- unit: change
 -- ttl_days: 500

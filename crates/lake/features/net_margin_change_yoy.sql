@@ -1,5 +1,6 @@
 -- name: net_margin_change_yoy
 -- title: net margin change on the year
+-- short: net margin change
 -- section: fundamentals
 -- unit: change_points
 -- ttl_days: 500

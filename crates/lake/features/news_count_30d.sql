@@ -1,5 +1,6 @@
 -- name: news_count_30d
 -- title: news articles in 30 days
+-- short: news in a month
 -- section: sentiment
 -- unit: count
 -- window_days: 30

@@ -1,5 +1,6 @@
 -- name: news_count_7d
 -- title: news articles in 7 days
+-- short: news in a week
 -- section: sentiment
 -- unit: count
 -- window_days: 7

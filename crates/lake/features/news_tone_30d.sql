@@ -1,5 +1,6 @@
 -- name: news_tone_30d
 -- title: mean news tone over 30 days
+-- short: month tone
 -- section: sentiment
 -- unit: score
 -- window_days: 30

@@ -1,5 +1,6 @@
 -- name: news_tone_7d
 -- title: mean news tone over 7 days
+-- short: week tone
 -- section: sentiment
 -- unit: score
 -- window_days: 7

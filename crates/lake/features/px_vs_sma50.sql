@@ -1,5 +1,6 @@
 -- name: px_vs_sma50
 -- title: price against its 50-day average
+-- short: price to average
 -- section: technicals
 -- unit: change
 -- window_days: 50

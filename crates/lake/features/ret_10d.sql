@@ -1,5 +1,6 @@
 -- name: ret_10d
 -- title: 10-day return
+-- short: two week return
 -- section: technicals
 -- unit: change
 -- window_days: 10

@@ -1,5 +1,6 @@
 -- name: revenue_growth_yoy
 -- title: annual revenue growth
+-- short: revenue growth
 -- section: fundamentals
 -- unit: change
 -- ttl_days: 500

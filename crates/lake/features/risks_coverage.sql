@@ -1,5 +1,6 @@
 -- name: risks_coverage
 -- title: closes known in 90 days
+-- short: closes
 -- section: risks
 -- unit: count
 -- window_days: 90

@@ -1,5 +1,6 @@
 -- name: rsi_14
 -- title: 14-day RSI
+-- short: RSI
 -- section: technicals
 -- unit: level
 -- window_days: 14

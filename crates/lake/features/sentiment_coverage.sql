@@ -1,5 +1,6 @@
 -- name: sentiment_coverage
 -- title: news articles known in 30 days
+-- short: news
 -- section: sentiment
 -- unit: count
 -- window_days: 30

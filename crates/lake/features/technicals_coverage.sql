@@ -1,5 +1,6 @@
 -- name: technicals_coverage
 -- title: closes known in 30 days
+-- short: closes
 -- section: technicals
 -- unit: count
 -- window_days: 30

@@ -1,5 +1,6 @@
 -- name: vix_change_21d
 -- title: VIX 21-day change
+-- short: VIX month
 -- section: market
 -- unit: change
 -- polarity: bad

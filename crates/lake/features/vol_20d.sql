@@ -1,5 +1,6 @@
 -- name: vol_20d
 -- title: 20-day volatility
+-- short: month volatility
 -- section: risks
 -- unit: share
 -- window_days: 20

@@ -1,5 +1,6 @@
 -- name: vol_60d
 -- title: 60-day volatility
+-- short: quarter volatility
 -- section: risks
 -- unit: share
 -- window_days: 60

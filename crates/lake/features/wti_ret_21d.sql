@@ -1,5 +1,6 @@
 -- name: wti_ret_21d
 -- title: WTI oil 21-day return
+-- short: oil month
 -- section: market
 -- unit: change
 -- polarity: neutral

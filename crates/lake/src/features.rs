@@ -21,6 +21,8 @@ pub struct FeatureInfo {
     pub name: String,
     /// How a sentence calls it.
     pub title: String,
+    /// How the prompt calls it, in few tokens; the title where the header does not say.
+    pub short: String,
     /// The section it speaks to.
     pub section: Section,
     /// How to read the value.
@@ -51,9 +53,11 @@ impl FeatureInfo {
 
     fn parse(file: &str, text: &'static str) -> Result<Self, LakeError> {
         let mut header = Header::parse(file, text)?;
+        let title = header.take("title")?;
         let feature = Self {
             name: header.take("name")?,
-            title: header.take("title")?,
+            short: header.keys.remove("short").unwrap_or(&title).to_owned(),
+            title,
             section: header.take_key("section")?,
             unit: header.take_key("unit")?,
             polarity: if header.keys.contains_key("polarity") {

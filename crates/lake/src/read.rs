@@ -60,6 +60,7 @@ impl Snapshot {
         Some(Feature {
             name: info.name.clone(),
             title: info.title.clone(),
+            short: info.short.clone(),
             section: info.section,
             unit: info.unit,
             polarity: info.polarity,

@@ -169,7 +169,7 @@ fn seed(value: &Value) -> Result<u64, ApiError> {
         Value::Null => Ok(0),
         Value::Number(number) => number
             .as_u64()
-            .ok_or_else(|| wrong("seed", "a whole number of at least 0", "another number")),
+            .ok_or_else(|| wrong("seed", "a whole number of at least 0", &number.to_string())),
         other => Err(wrong("seed", "a whole number of at least 0", name(other))),
     }
 }

@@ -56,7 +56,7 @@ fn a_thesis_is_valid_and_cached() {
 /// Whatever becomes of requests, the sums of their outcomes are their number.
 #[test]
 fn each_request_has_one_outcome() {
-    let server = Server::start_with(&[("ENGINE__WAIT_MAX_MS", "1")]);
+    let server = Server::start_with(&[("ENGINE__LATENCY_MAX_MS", "1")]);
     let address = server.address();
     let ask = |seed: u32| {
         json!({ "ticker": "AAPL", "as_of": AS_OF, "seed": seed }).to_string().into_bytes()

@@ -17,6 +17,7 @@ fn feature(name: &str, title: &str, section: Section, unit: Unit, value: f64) ->
     Feature {
         name: name.to_owned(),
         title: title.to_owned(),
+        short: title.to_owned(),
         section,
         unit,
         polarity: Polarity::Good,

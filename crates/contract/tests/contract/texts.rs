@@ -8,7 +8,7 @@ use crate::sample;
 fn prompt() {
     let prompt = render(&sample::read());
     insta::assert_snapshot!("system", prompt.system);
-    insta::assert_snapshot!("user", prompt.user);
+    insta::assert_snapshot!("user", format!("{}{}", prompt.day, prompt.user));
 }
 
 #[test]

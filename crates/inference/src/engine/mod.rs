@@ -1,6 +1,7 @@
 //! The front's handle to the worker process.
 
 mod link;
+mod load;
 mod requests;
 mod supervisor;
 mod swap;
@@ -10,7 +11,7 @@ use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -22,11 +23,13 @@ pub use types::{
     ModelInfo, Priority, Sampling, Timings, Usage, Written,
 };
 
-use self::{requests::Entry, supervisor::Command, swap::Swap};
+use self::{
+    load::{Load, Person},
+    requests::Entry,
+    supervisor::Command,
+    swap::Swap,
+};
 use crate::{error::InferenceError, metrics, model::PreparedModel};
-
-/// Time of a thesis in its lane, until the first is measured.
-const SERVICE_GUESS_US: u64 = 500_000;
 
 /// A running inference engine. Clones share one worker process, which ends
 /// with the last of them.
@@ -40,13 +43,10 @@ struct Shared {
     status: watch::Receiver<EngineStatus>,
     places: Arc<Semaphore>,
     lanes: u32,
-    max_wait: Duration,
+    max_latency: Duration,
     capacity: usize,
-    /// Requests of people in flight.
-    people: Arc<AtomicU32>,
+    load: Arc<Load>,
     next_id: AtomicU64,
-    /// Mean time of a thesis in its lane, in microseconds.
-    service_us: Arc<AtomicU64>,
 }
 
 /// A place in the engine for a request to the model that served when it was
@@ -64,16 +64,6 @@ impl Admission {
     #[must_use]
     pub fn model(&self) -> &ModelInfo {
         &self.model
-    }
-}
-
-/// A person's request in flight.
-#[derive(Debug)]
-struct Person(Arc<AtomicU32>);
-
-impl Drop for Person {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -102,16 +92,16 @@ impl Engine {
         config.check()?;
         let capacity = config.max_in_flight;
         let places = Arc::new(Semaphore::new(capacity));
-        let (lanes, max_wait) = (config.context.lanes, config.max_wait);
+        let (lanes, max_latency) = (config.context.lanes, config.max_latency);
         let (commands, inbox) = mpsc::unbounded_channel();
         let (started, ready) = oneshot::channel();
-        let service_us = Arc::new(AtomicU64::new(SERVICE_GUESS_US));
-        let service = Arc::clone(&service_us);
+        let load = Arc::new(Load::new(lanes));
+        let observed = Arc::clone(&load);
         // A thread of its own: the kernel kills a worker when the thread that
         // started it ends, and the caller's runtime may be busy.
         thread::Builder::new()
             .name("supervisor".to_owned())
-            .spawn(move || supervisor::run(config, inbox, started, service))
+            .spawn(move || supervisor::run(config, inbox, started, observed))
             .map_err(|error| start_error(&error))?;
         let status = ready.await.unwrap_or(Err(InferenceError::WorkerLost))?;
         Ok(Self {
@@ -120,11 +110,10 @@ impl Engine {
                 status,
                 places,
                 lanes,
-                max_wait,
+                max_latency,
                 capacity,
-                people: Arc::default(),
+                load,
                 next_id: AtomicU64::new(0),
-                service_us,
             }),
         })
     }
@@ -133,7 +122,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`InferenceError::Overloaded`] when the queue is full or a person would
-    /// wait too long, and whatever keeps the engine from serving.
+    /// be answered too late, and whatever keeps the engine from serving.
     pub fn admit(&self, priority: Priority) -> Result<Admission, InferenceError> {
         let shared = &*self.shared;
         if shared.commands.is_closed() || shared.places.is_closed() {
@@ -148,12 +137,12 @@ impl Engine {
             InferenceError::Overloaded { retry_after: self.retry_after() }
         };
         let place = Arc::clone(&shared.places).try_acquire_owned().map_err(|_| refused())?;
-        let person = (priority == Priority::Interactive).then(|| {
-            shared.people.fetch_add(1, Ordering::Relaxed);
-            Person(Arc::clone(&shared.people))
-        });
-        if person.is_some() && self.expected_wait() > shared.max_wait {
-            return Err(refused());
+        let person = (priority == Priority::Interactive).then(|| shared.load.enter());
+        if person.is_some() {
+            let wait = shared.load.expected_wait();
+            if !wait.is_zero() && wait + shared.load.service() > shared.max_latency {
+                return Err(refused());
+            }
         }
         Ok(Admission { model, priority, _place: place, _person: person })
     }
@@ -257,27 +246,15 @@ impl Engine {
         }
     }
 
-    /// Time the person admitted last is likely to wait for a lane. Batches do not
-    /// count: they are overtaken.
-    fn expected_wait(&self) -> Duration {
-        let shared = &*self.shared;
-        let waiting = shared.people.load(Ordering::Relaxed).saturating_sub(shared.lanes);
-        self.service().saturating_mul(waiting) / shared.lanes
-    }
-
-    fn service(&self) -> Duration {
-        Duration::from_micros(self.shared.service_us.load(Ordering::Relaxed))
-    }
-
     /// When it is worth to come back: after those who wait now.
     fn retry_after(&self) -> Duration {
         let shared = &*self.shared;
         let taken = shared.capacity.saturating_sub(shared.places.available_permits());
         let full = u32::try_from(taken).unwrap_or(u32::MAX);
-        let people = shared.people.load(Ordering::Relaxed);
-        let waiting = if taken == shared.capacity { full } else { people };
+        let waiting = if taken == shared.capacity { full } else { shared.load.people() };
         let seconds = Duration::from_secs;
-        (self.service().saturating_mul(waiting) / shared.lanes).clamp(seconds(1), seconds(30))
+        (shared.load.service().saturating_mul(waiting) / shared.lanes)
+            .clamp(seconds(1), seconds(30))
     }
 }
 

@@ -2,10 +2,7 @@
 //! grown, and when another model shall serve.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +17,7 @@ use tracing::{error, info, warn};
 use super::{
     EngineConfig, EngineState, EngineStatus,
     link::Link,
+    load::Load,
     requests::{Entry, Requests},
     start_error,
     swap::{Done, Swap, Swapping},
@@ -78,7 +76,7 @@ struct Supervisor {
     swapping: Option<Swapping>,
     draining: Option<oneshot::Sender<()>>,
     memory_checked: Instant,
-    service_us: Arc<AtomicU64>,
+    load: Arc<Load>,
 }
 
 /// Runs an engine until all its handles are gone or one has shut it down.
@@ -86,7 +84,7 @@ pub(super) fn run(
     config: EngineConfig,
     inbox: mpsc::UnboundedReceiver<Command>,
     started: Started,
-    service_us: Arc<AtomicU64>,
+    load: Arc<Load>,
 ) {
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -126,7 +124,7 @@ pub(super) fn run(
             swapping: None,
             draining: None,
             memory_checked: Instant::now(),
-            service_us,
+            load,
         };
         supervisor.supervise().await;
     });
@@ -186,15 +184,18 @@ impl Supervisor {
     fn on_message(&mut self, worker: usize, message: FromWorker) {
         match message {
             FromWorker::Progress(progress) => {
-                let link = &mut self.workers[worker].link;
-                metrics::progress(link.progress, progress);
+                let Worker { link, role } = &mut self.workers[worker];
+                metrics::progress(&link.progress, &progress);
+                if matches!(role, Role::Serving) {
+                    self.load.observe(&progress.running);
+                }
                 link.progress = progress;
                 self.publish();
             }
             FromWorker::Written { id, claim } => self.requests.tell(id, claim),
             FromWorker::Finished { id, generation } => {
                 metrics::finished(&generation);
-                self.note_service(generation.timings.service());
+                self.load.note_service(generation.timings.service());
                 self.requests.answer(id, Ok(generation));
             }
             FromWorker::Failed { id, error } => self.requests.answer(id, Err(error)),
@@ -268,6 +269,7 @@ impl Supervisor {
         drop(link);
         match role {
             Role::Serving => {
+                self.load.observe(&[]);
                 self.status.send_modify(|status| {
                     status.state = EngineState::Starting;
                     status.worker_pid = None;
@@ -302,9 +304,11 @@ impl Supervisor {
         match started {
             Ok(link) => self.promote(link, None),
             Err(error) => {
-                let is_final = matches!(error, InferenceError::Model { .. });
-                self.failures =
-                    (self.failures + 1).max(if is_final { START_FAILURES_MAX } else { 0 });
+                self.failures += 1;
+                // The same file will not load the next time either.
+                if matches!(error, InferenceError::Model { .. }) {
+                    self.failures = self.failures.max(START_FAILURES_MAX);
+                }
                 if self.failures >= START_FAILURES_MAX && !self.is_serving() {
                     error!(error = &error as &dyn std::error::Error, "the worker does not come up");
                     self.status.send_modify(|status| status.state = EngineState::Down);
@@ -337,6 +341,7 @@ impl Supervisor {
     fn promote(&mut self, link: Link, swap: Option<Done>) {
         self.failures = 0;
         let (pid, model) = (link.pid(), Arc::clone(&link.model));
+        self.load.observe(&link.progress.running);
         match self.workers.iter_mut().find(|worker| worker.is_serving()) {
             Some(predecessor) => predecessor.role = Role::Retiring(swap),
             None => report(swap, Ok(())),
@@ -388,7 +393,7 @@ impl Supervisor {
         let sum = |of: fn(&Progress) -> u32| {
             self.workers.iter().map(|worker| of(&worker.link.progress)).sum::<u32>()
         };
-        let active = sum(|progress| progress.active);
+        let active = sum(|progress| count(progress.running.len()));
         let queued = sum(|progress| progress.queued) + count(self.requests.waiting());
         metrics::in_engine(active, queued);
         self.status.send_if_modified(|status| {
@@ -396,12 +401,6 @@ impl Supervisor {
             (status.active, status.queued) = (active, queued);
             before != (active, queued)
         });
-    }
-
-    fn note_service(&self, service: Duration) {
-        let service = u64::try_from(service.as_micros()).unwrap_or(u64::MAX / 8);
-        let mean = self.service_us.load(Ordering::Relaxed);
-        self.service_us.store((4 * mean + service) / 5, Ordering::Relaxed);
     }
 }
 

@@ -19,9 +19,9 @@ pub struct EngineConfig {
     pub context: ContextConfig,
     /// Requests waiting or active at the same time; more are refused.
     pub max_in_flight: usize,
-    /// An interactive request that would wait longer than this for a lane is
-    /// refused instead.
-    pub max_wait: Duration,
+    /// An interactive request that would not be decoded within this is refused
+    /// at once, unless a lane is free for it.
+    pub max_latency: Duration,
     /// Time in one step of the decoder after which a worker is killed.
     pub watchdog: Duration,
     /// Bound on the time a worker takes to load the model.
@@ -42,7 +42,7 @@ impl EngineConfig {
             system_prompt: contract::system_prompt().to_owned(),
             context: ContextConfig::default(),
             max_in_flight: 64,
-            max_wait: Duration::from_millis(1_300),
+            max_latency: Duration::from_millis(2_000),
             watchdog: Duration::from_secs(10),
             start_timeout: Duration::from_secs(60),
             max_memory_growth_bytes: 1 << 30,
@@ -83,8 +83,9 @@ pub struct ContextConfig {
     /// Theses decoded at the same time, each in a context of its own. More lanes
     /// give more theses a minute, more threads a shorter wait for one.
     pub lanes: u32,
-    /// Threads of llama.cpp in each lane. More than the CPUs this process may
-    /// use can hang a decode, so more are refused.
+    /// Threads of llama.cpp in each lane. With one, a thesis that is alone in the
+    /// engine is decoded with the threads of all lanes. More threads than CPUs
+    /// this process may use can hang a decode, so more are refused.
     pub threads: u32,
     /// Tokens one context holds: shared prefix, prompt and answer.
     pub tokens: u32,
@@ -178,7 +179,8 @@ impl GenerationRequest {
         if !(0.0..=1.0).contains(&min_p) {
             return refuse("min_p", "0..=1", min_p.to_string());
         }
-        for (field, text) in [("user", &self.plan.user), ("rules", &self.plan.rules)] {
+        let Plan { day, user, rules, .. } = &self.plan;
+        for (field, text) in [("day", day), ("user", user), ("rules", rules)] {
             if text.len() > Self::MAX_TEXT_BYTES {
                 let expected = format!("at most {} bytes", Self::MAX_TEXT_BYTES);
                 return refuse(field, &expected, text.len().to_string());
@@ -220,8 +222,8 @@ pub struct Generation {
     pub usage: Usage,
     /// Where the time went.
     pub timings: Timings,
-    /// Calls of `llama_decode`.
-    pub steps: u32,
+    /// Tokens of each call of `llama_decode`, in order.
+    pub step_tokens: Vec<u32>,
 }
 
 impl Timings {
@@ -237,7 +239,8 @@ impl Timings {
 pub struct Usage {
     /// Tokens of the prompt, the shared prefix left out.
     pub prompt_tokens: u32,
-    /// Tokens of the prompt whose state was there from the request before.
+    /// Tokens of the prompt whose state was there from requests before: all, those
+    /// of the day, or none.
     pub cached_tokens: u32,
     /// Tokens of the shared prefix, decoded once for all requests.
     pub prefix_tokens: u32,

@@ -16,7 +16,7 @@ use super::{Outbox, thesis::Prepared};
 use crate::{
     engine::Priority,
     error::InferenceError,
-    protocol::{FromWorker, Progress, count},
+    protocol::{BusyLane, FromWorker, Progress, count},
 };
 
 /// Longest time for which a request may be overtaken by one whose prompt is
@@ -48,8 +48,18 @@ struct State {
 
 struct Running {
     id: u64,
+    priority: Priority,
     cancelled: Arc<AtomicBool>,
+    since: Instant,
     stepped: Instant,
+}
+
+impl Running {
+    fn new(request: &Prepared) -> Self {
+        let (now, cancelled) = (Instant::now(), Arc::clone(&request.cancelled));
+        let (id, priority) = (request.id, request.priority);
+        Self { id, priority, cancelled, since: now, stepped: now }
+    }
 }
 
 impl Board {
@@ -76,7 +86,8 @@ impl Board {
         state.preparing = None;
         state.waiting.extend(request);
         self.report(&mut state);
-        self.wake.notify_one();
+        // All of them, because it is not for each: see `take`.
+        self.wake.notify_all();
     }
 
     /// Gives signs of life until the worker ends.
@@ -112,7 +123,8 @@ impl Board {
     }
 
     /// Waits for a request for a lane whose context has `held` a prompt. None
-    /// when the worker ends.
+    /// when the worker ends. What a single lane can serve goes to the first one
+    /// that is idle, because only the first can decode with all threads.
     pub(super) fn take(&self, lane: usize, held: &[LlamaToken]) -> Option<Prepared> {
         let mut state = self.lock();
         state.running[lane] = None;
@@ -122,14 +134,15 @@ impl Board {
                 return None;
             }
             self.expire(&mut state);
-            let at = next(&state.waiting, held, state.was_late);
-            if let Some(request) = state.waiting.remove(at) {
-                state.was_late = is_late(&request);
-                let cancelled = Arc::clone(&request.cancelled);
-                let stepped = Instant::now();
-                state.running[lane] = Some(Running { id: request.id, cancelled, stepped });
-                self.report(&mut state);
-                return Some(request);
+            let idle_before = state.running[..lane].iter().filter(|lane| lane.is_none()).count();
+            if state.waiting.len() > idle_before {
+                let at = next(&state.waiting, held, state.was_late);
+                if let Some(request) = state.waiting.remove(at) {
+                    state.was_late = is_late(&request);
+                    state.running[lane] = Some(Running::new(&request));
+                    self.report(&mut state);
+                    return Some(request);
+                }
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -140,14 +153,16 @@ impl Board {
         self.outbox.send(message);
     }
 
-    /// Notes that a lane decodes so many tokens now.
-    pub(super) fn stepped(&self, lane: usize, tokens: usize) {
+    /// Notes that a lane decodes so many tokens now. Tells whether it is the only
+    /// one at work.
+    pub(super) fn stepped(&self, lane: usize, tokens: usize) -> bool {
         let mut state = self.lock();
         if let Some(running) = &mut state.running[lane] {
             running.stepped = Instant::now();
         }
         state.progress.batches += 1;
         state.progress.batch_tokens += tokens as u64;
+        state.waiting.is_empty() && state.running.iter().flatten().count() == 1
     }
 
     fn expire(&self, state: &mut State) {
@@ -165,11 +180,15 @@ impl Board {
     /// Sends the state.
     fn report(&self, state: &mut State) {
         let steps = state.running.iter().flatten().map(|running| running.stepped);
-        let stalled = steps.chain(state.preparing).map(|since| since.elapsed()).max();
-        state.progress.active = count(state.running.iter().flatten().count());
+        let stalled = steps.chain(state.preparing).map(milliseconds_since).max();
+        let busy = state.running.iter().flatten().map(|running| BusyLane {
+            priority: running.priority,
+            busy_ms: milliseconds_since(running.since),
+        });
+        state.progress.running = busy.collect();
         state.progress.queued = count(state.waiting.len());
-        state.progress.stalled_ms = count(stalled.unwrap_or_default().as_millis() as usize);
-        self.outbox.send(&FromWorker::Progress(state.progress));
+        state.progress.stalled_ms = stalled.unwrap_or_default();
+        self.outbox.send(&FromWorker::Progress(state.progress.clone()));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -190,8 +209,12 @@ fn next(waiting: &VecDeque<Prepared>, held: &[LlamaToken], was_late: bool) -> us
     let mut equals = waiting.iter().enumerate().filter(|(_, request)| rank(request) == best);
     let oldest = equals.clone().next();
     let patient = oldest.is_some_and(|(_, oldest)| oldest.received.elapsed() < PATIENCE);
-    let same = equals.find(|(_, request)| patient && request.prompt == held);
+    let same = equals.find(|(_, request)| patient && request.prompt.tokens == held);
     same.or(oldest).map_or(0, |(at, _)| at)
+}
+
+fn milliseconds_since(since: Instant) -> u32 {
+    count(since.elapsed().as_millis() as usize)
 }
 
 fn is_late(request: &Prepared) -> bool {

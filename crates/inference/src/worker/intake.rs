@@ -74,8 +74,8 @@ impl Intake {
         let received = Instant::now();
         let Job { id, request, priority } = job;
         let refuse = |error| (id, error);
-        let prompt = self.prompts.turns(&request.plan.user);
-        self.check_room(&request.plan.sections, prompt.len(), request.max_tokens)
+        let prompt = self.prompts.turns(&request.plan.day, &request.plan.user);
+        self.check_room(&request.plan.sections, prompt.tokens.len(), request.max_tokens)
             .map_err(refuse)?;
         let mut codes = [LlamaToken(0); 5];
         for (token, code) in codes.iter_mut().zip(request.codes) {

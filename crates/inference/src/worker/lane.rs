@@ -3,12 +3,10 @@
 //! A lane decodes one thesis at a time, so the shapes of its batches, and with
 //! them the last bits of its logits, depend on that thesis alone.
 
-use std::sync::Arc;
-
 use llama_cpp_2::{
     context::{
         LlamaContext,
-        params::LlamaContextParams,
+        params::{KvCacheType, LlamaContextParams},
         session::{LlamaStateSeqFlags, SeqState},
     },
     llama_backend::LlamaBackend,
@@ -16,8 +14,8 @@ use llama_cpp_2::{
     model::LlamaModel,
     token::LlamaToken,
 };
-use moka::{policy::EvictionPolicy, sync::Cache};
 
+use super::{prompt::Turns, states::Kept};
 use crate::{
     engine::{ContextConfig, GenerationRequest},
     error::InferenceError,
@@ -29,20 +27,13 @@ pub(super) const PROMPT: i32 = 0;
 /// First of the sequences that hold branches.
 const BRANCHES: i32 = 1;
 
+/// llama.cpp multiplies f16 as f32, and attention is a fifth of the work; with bf16,
+/// where the CPU multiplies it, a thesis takes 8 % less.
+const KV_TYPE: KvCacheType =
+    if cfg!(target_feature = "avx512bf16") { KvCacheType::BF16 } else { KvCacheType::F16 };
+
 /// A branch a claim at most, besides the prompt.
 const SEQUENCES: u32 = 1 + GenerationRequest::CLAIMS_MAX;
-
-/// States of prompts, their prefix included, for whoever asks about them again.
-pub(super) type PromptCache = Cache<Vec<LlamaToken>, Arc<SeqState>>;
-
-/// Returns a cache of so many bytes.
-pub(super) fn prompt_cache(bytes: u64) -> PromptCache {
-    Cache::builder()
-        .max_capacity(bytes)
-        .weigher(|_, state: &Arc<SeqState>| count(state.byte_len()))
-        .eviction_policy(EvictionPolicy::lru())
-        .build()
-}
 
 /// What all prompts begin with.
 pub(super) struct Prefix {
@@ -66,26 +57,28 @@ pub(super) struct Lane<'model> {
     context: LlamaContext<'model>,
     batch: LlamaBatch<'static>,
     chunk: usize,
-    prompts: PromptCache,
+    kept: Kept,
     /// The prompt whose state is there.
     held: Vec<LlamaToken>,
     branches: i32,
 }
 
 impl<'model> Lane<'model> {
-    /// Opens a context. Not to be called in two threads at once.
+    /// Opens a context whose decodes have up to so many threads. Not to be called in
+    /// two threads at once.
     pub(super) fn open(
         backend: &LlamaBackend,
         model: &'model LlamaModel,
         config: &ContextConfig,
-        prompts: PromptCache,
+        threads: u32,
+        kept: Kept,
     ) -> Result<Self, String> {
         let context = model
-            .new_context(backend, context_params(config))
+            .new_context(backend, context_params(config, threads))
             .map_err(|error| error.to_string())?;
         let chunk = config.chunk as usize;
         let batch = LlamaBatch::new(chunk, 1);
-        Ok(Self { context, batch, chunk, prompts, held: Vec::new(), branches: 0 })
+        Ok(Self { context, batch, chunk, kept, held: Vec::new(), branches: 0 })
     }
 
     /// Decodes the prefix all prompts share, for all lanes.
@@ -106,30 +99,62 @@ impl<'model> Lane<'model> {
     }
 
     /// Makes the state of a prompt present; returns how many of its tokens were
-    /// kept: all or none, so that a batch never has another shape. A state that is
-    /// restored lies in the same cells as one that is decoded.
+    /// kept: all, those of the day, or none, so that a batch never has another shape.
+    /// A state that is restored lies in the same cells as one that is decoded.
     pub(super) fn load_prompt(
         &mut self,
         prefix: &Prefix,
-        tokens: &[LlamaToken],
-        before: impl FnMut(usize) -> Result<(), InferenceError>,
+        prompt: &Turns,
+        mut before: impl FnMut(usize) -> Result<(), InferenceError>,
     ) -> Result<usize, InferenceError> {
-        if self.held == tokens {
+        let tokens = &prompt.tokens;
+        if self.held == *tokens {
             return Ok(tokens.len());
         }
         self.held.clear();
         self.clear(PROMPT, 0)?;
-        let kept = self.prompts.get(tokens);
-        if let Some(state) = &kept {
-            self.restore(state)?;
+        let kept = if let Some(state) = self.kept.prompt(prompt) {
+            self.restore(&state)?;
+            tokens.len()
         } else {
-            self.restore(&prefix.state)?;
-            let feed = Feed { sequence: PROMPT, position: prefix.tokens, tokens, logits: false };
-            self.feed(&[feed], before, |_, _| Ok(()))?;
-            self.prompts.insert(tokens.to_vec(), Arc::new(self.save()?));
-        }
+            let kept = self.load_day(prefix, prompt, &mut before)?;
+            let position = prefix.tokens + count(prompt.day().len());
+            self.extend(position, prompt.ticker(), before)?;
+            if self.kept.keeps_prompts() {
+                self.kept.keep_prompt(prompt, self.save()?);
+            }
+            kept
+        };
         self.held.extend_from_slice(tokens);
-        Ok(if kept.is_some() { tokens.len() } else { 0 })
+        Ok(kept)
+    }
+
+    /// Makes the state of a prompt's day present; returns how many tokens were kept.
+    fn load_day(
+        &mut self,
+        prefix: &Prefix,
+        prompt: &Turns,
+        before: impl FnMut(usize) -> Result<(), InferenceError>,
+    ) -> Result<usize, InferenceError> {
+        if let Some(state) = self.kept.day(prompt) {
+            self.restore(&state)?;
+            return Ok(prompt.day().len());
+        }
+        self.restore(&prefix.state)?;
+        self.extend(prefix.tokens, prompt.day(), before)?;
+        self.kept.keep_day(prompt, self.save()?);
+        Ok(0)
+    }
+
+    /// Decodes tokens at the end of the prompt's sequence.
+    fn extend(
+        &mut self,
+        position: u32,
+        tokens: &[LlamaToken],
+        before: impl FnMut(usize) -> Result<(), InferenceError>,
+    ) -> Result<(), InferenceError> {
+        let feed = Feed { sequence: PROMPT, position, tokens, logits: false };
+        self.feed(&[feed], before, |_, _| Ok(()))
     }
 
     /// Returns a new sequence that goes on where `from` ends.
@@ -143,22 +168,32 @@ impl<'model> Lane<'model> {
         Ok(branch)
     }
 
-    /// Forgets all branches and what follows the prompt, which ends at `end`. Cells
-    /// are then handed out in the same order as if nothing had been decoded after
-    /// it. What `is_poisoned` by values that are not finite is forgotten
-    /// altogether: masked cells still take part in sums.
-    pub(super) fn reset(&mut self, end: u32, is_poisoned: bool) -> Result<(), InferenceError> {
-        if is_poisoned {
-            self.context.clear_kv_cache();
-            self.branches = 0;
-            self.prompts.invalidate(&self.held);
-            self.held.clear();
-            return Ok(());
-        }
+    /// Forgets all branches, whose cells are then free.
+    pub(super) fn drop_branches(&mut self) -> Result<(), InferenceError> {
         for branch in (BRANCHES..).take(self.branches.unsigned_abs() as usize) {
             self.clear(branch, 0)?;
         }
         self.branches = 0;
+        Ok(())
+    }
+
+    /// Forgets all branches and what follows the prompt, which ends at `end`. Cells
+    /// are then handed out in the same order as if nothing had been decoded after
+    /// it. What is `poisoned` by values that are not finite is forgotten
+    /// altogether: masked cells still take part in sums.
+    pub(super) fn reset(
+        &mut self,
+        end: u32,
+        poisoned: Option<&Turns>,
+    ) -> Result<(), InferenceError> {
+        if let Some(prompt) = poisoned {
+            self.context.clear_kv_cache();
+            self.branches = 0;
+            self.kept.forget(prompt);
+            self.held.clear();
+            return Ok(());
+        }
+        self.drop_branches()?;
         self.clear(PROMPT, if self.held.is_empty() { 0 } else { end })
     }
 
@@ -236,8 +271,8 @@ fn failed(error: &dyn std::error::Error) -> InferenceError {
     InferenceError::Decode { detail: error.to_string() }
 }
 
-fn context_params(config: &ContextConfig) -> LlamaContextParams {
-    let threads = i32::try_from(config.threads).unwrap_or(1);
+fn context_params(config: &ContextConfig, threads: u32) -> LlamaContextParams {
+    let threads = i32::try_from(threads).unwrap_or(1);
     LlamaContextParams::default()
         .with_n_ctx(std::num::NonZero::new(config.tokens))
         .with_n_batch(config.chunk)
@@ -245,6 +280,8 @@ fn context_params(config: &ContextConfig) -> LlamaContextParams {
         .with_n_seq_max(SEQUENCES)
         .with_n_threads(threads)
         .with_n_threads_batch(threads)
+        .with_type_k(KV_TYPE)
+        .with_type_v(KV_TYPE)
         // Branches share the cells of their prompt; a copy is a note.
         .with_kv_unified(true)
         // On a CPU the tiled kernel needs 64 rows; below that it is slower

@@ -13,7 +13,9 @@ mod lane;
 mod prompt;
 mod quantize;
 mod sampler;
+mod states;
 mod thesis;
+mod threads;
 
 use std::{
     ffi::CStr,
@@ -36,9 +38,11 @@ use self::{
     board::Board,
     grammar::Grammars,
     intake::Intake,
-    lane::{Lane, Prefix, prompt_cache},
+    lane::{Lane, Prefix},
     prompt::Prompts,
+    states::Kept,
     thesis::{Prepared, Session},
+    threads::WIDE_LANE,
 };
 use crate::{
     engine::ModelInfo,
@@ -111,17 +115,23 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
         let model = Arc::clone(&model);
         thread::spawn(move || Grammars::new(&model))
     };
-    let kept = prompt_cache(start.context.prompt_cache_bytes);
-    let mut lanes = (0..start.context.lanes)
-        .map(|_| Lane::open(&backend, &model, &start.context, kept.clone()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let first = lanes.first_mut().ok_or("there is no lane")?;
+    let kept = Kept::new(start.context.prompt_cache_bytes);
+    let context = &start.context;
+    let lends = context.threads == 1;
+    let mut lanes = (0..context.lanes as usize).map(|lane| {
+        let is_wide = lends && lane == WIDE_LANE;
+        let threads = if is_wide { context.lanes } else { context.threads };
+        Lane::open(&backend, &model, context, threads, kept.clone())
+    });
+    // This thread is the first lane's from here on.
+    let mut first = lanes.next().ok_or("there is no lane")??;
+    let others = lanes.collect::<Result<Vec<_>, _>>()?;
     let prefix =
         first.decode_prefix(&prefix).map_err(|error| format!("the system prompt: {error}"))?;
     let grammars = grammars.join().map_err(|_| "the vocabulary cannot be indexed".to_owned())??;
 
     let prefix_tokens = prefix.tokens;
-    let board = Arc::new(Board::new(lanes.len(), outbox.clone()));
+    let board = Arc::new(Board::new(1 + others.len(), outbox.clone()));
     let intake = Intake {
         prompts: Arc::clone(&prompts),
         grammars,
@@ -142,12 +152,20 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let info = describe(&model, start, prefix_tokens);
     info!(model.name = info.name, model.prefix_tokens = prefix_tokens, "worker ready");
     outbox.send(&FromWorker::Ready(info));
+    let work = |index| Work {
+        model: &model,
+        prompts: &prompts,
+        prefix: &prefix,
+        board: &board,
+        index,
+        is_wide: lends && index == WIDE_LANE,
+    };
     thread::scope(|scope| {
-        for (index, lane) in lanes.into_iter().enumerate() {
-            let work =
-                Work { model: &model, prompts: &prompts, prefix: &prefix, board: &board, index };
+        for (lane, index) in others.into_iter().zip(1..) {
+            let work = work(index);
             scope.spawn(move || work.run(lane));
         }
+        work(WIDE_LANE).run(first);
     });
     Ok(())
 }
@@ -159,12 +177,14 @@ struct Work<'a, 'model> {
     prefix: &'a Prefix,
     board: &'a Board,
     index: usize,
+    /// Whether it uses the threads of the other lanes while they are idle.
+    is_wide: bool,
 }
 
 impl<'model> Work<'_, 'model> {
     /// Returns the position after the prompt of a request.
     fn prompt_end(&self, request: &Prepared) -> u32 {
-        self.prefix.tokens + count(request.prompt.len())
+        self.prefix.tokens + count(request.prompt.tokens.len())
     }
 
     /// Decodes requests until the worker ends.
@@ -174,7 +194,8 @@ impl<'model> Work<'_, 'model> {
             let id = request.id;
             let outcome = Session::new(&self, &mut lane, &request).run();
             let is_poisoned = matches!(outcome, Err(InferenceError::NotFinite));
-            let reset = lane.reset(self.prompt_end(&request), is_poisoned);
+            let poisoned = is_poisoned.then_some(&request.prompt);
+            let reset = lane.reset(self.prompt_end(&request), poisoned);
             self.board.tell(&match outcome {
                 Ok(generation) => FromWorker::Finished { id, generation },
                 Err(error) => FromWorker::Failed { id, error },

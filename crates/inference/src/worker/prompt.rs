@@ -9,6 +9,25 @@ use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
 
 use crate::model::ChatTemplate;
 
+/// What follows the system prompt.
+pub(super) struct Turns {
+    pub(super) tokens: Vec<LlamaToken>,
+    /// How many of them every ticker shares on that day.
+    day_end: usize,
+}
+
+impl Turns {
+    /// The tokens every ticker shares on that day.
+    pub(super) fn day(&self) -> &[LlamaToken] {
+        &self.tokens[..self.day_end]
+    }
+
+    /// The tokens that are about the ticker.
+    pub(super) fn ticker(&self) -> &[LlamaToken] {
+        &self.tokens[self.day_end..]
+    }
+}
+
 /// Writes conversations in the tokens of one model.
 pub(super) struct Prompts {
     model: Arc<LlamaModel>,
@@ -41,15 +60,18 @@ impl Prompts {
         tokens
     }
 
-    /// The user's turn and the opening of the assistant's.
-    pub(super) fn turns(&self, user: &str) -> Vec<LlamaToken> {
+    /// The user's turn, which begins with the evidence of the day, and the opening of
+    /// the assistant's.
+    pub(super) fn turns(&self, day: &str, user: &str) -> Turns {
         let mut tokens = vec![self.turn_start];
-        tokens.extend(self.text(&format!("user\n{user}")));
+        tokens.extend(self.text(&format!("user\n{day}")));
+        let day_end = tokens.len();
+        tokens.extend(self.text(user));
         tokens.push(self.turn_end);
         tokens.extend(self.text("\n"));
         tokens.push(self.turn_start);
         tokens.extend(self.text("assistant\n"));
-        tokens
+        Turns { tokens, day_end }
     }
 
     /// The token of a character, if it is a single one.

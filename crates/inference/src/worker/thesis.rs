@@ -19,7 +19,9 @@ use super::{
     Work,
     branch::Branch,
     lane::{Feed, Lane, PROMPT},
+    prompt::Turns,
     sampler::Sampler,
+    threads,
 };
 use crate::{
     engine::{Generation, Priority, Sampling, Timings, Usage, Written},
@@ -31,7 +33,7 @@ use crate::{
 pub(super) struct Prepared {
     pub(super) id: u64,
     pub(super) plan: Plan,
-    pub(super) prompt: Vec<LlamaToken>,
+    pub(super) prompt: Turns,
     pub(super) sections: Vec<PreparedSection>,
     /// The rules' grammars, compiled once each.
     pub(super) matchers: BTreeMap<String, Matcher>,
@@ -84,7 +86,7 @@ pub(super) struct Session<'a, 'model> {
     request: &'a Prepared,
     usage: Usage,
     timings: Timings,
-    steps: u32,
+    step_tokens: Vec<u32>,
 }
 
 impl<'a, 'model> Session<'a, 'model> {
@@ -94,7 +96,7 @@ impl<'a, 'model> Session<'a, 'model> {
         request: &'a Prepared,
     ) -> Self {
         let (usage, timings) = (Usage::default(), Timings::default());
-        Self { work, lane, request, usage, timings, steps: 0 }
+        Self { work, lane, request, usage, timings, step_tokens: Vec::new() }
     }
 
     /// Decodes the thesis; the lane must be reset afterwards, whatever happened.
@@ -103,9 +105,9 @@ impl<'a, 'model> Session<'a, 'model> {
         self.timings.queue_ms = milliseconds(self.request.received, since);
         let prefix = self.work.prefix;
         let kept = self.lane.load_prompt(prefix, &self.request.prompt, |tokens| {
-            go_on(self.work, self.request, tokens, &mut self.steps)
+            go_on(self.work, self.request, tokens, &mut self.step_tokens)
         })?;
-        self.usage.prompt_tokens = count(self.request.prompt.len());
+        self.usage.prompt_tokens = count(self.request.prompt.tokens.len());
         self.usage.cached_tokens = count(kept);
         self.usage.prefix_tokens = prefix.tokens;
         self.timings.prefill_ms = lap(&mut since);
@@ -119,8 +121,8 @@ impl<'a, 'model> Session<'a, 'model> {
         }
         let code_logits = self.decide(&picks)?;
         self.timings.decide_ms = lap(&mut since);
-        let Self { usage, timings, steps, .. } = self;
-        Ok(Generation { picks, code_logits, usage, timings, steps })
+        let Self { usage, timings, step_tokens, .. } = self;
+        Ok(Generation { picks, code_logits, usage, timings, step_tokens })
     }
 
     /// Decodes the feeds; `after` gets the index and the logits of each.
@@ -129,7 +131,7 @@ impl<'a, 'model> Session<'a, 'model> {
         feeds: &[Feed<'_>],
         after: impl FnMut(usize, &[f32]) -> Result<(), InferenceError>,
     ) -> Result<(), InferenceError> {
-        let before = |tokens| go_on(self.work, self.request, tokens, &mut self.steps);
+        let before = |tokens| go_on(self.work, self.request, tokens, &mut self.step_tokens);
         self.lane.feed(feeds, before, after)
     }
 
@@ -243,6 +245,8 @@ impl<'a, 'model> Session<'a, 'model> {
     /// Reads the decision's logits after the whole answer.
     fn decide(&mut self, picks: &[Vec<Pick>]) -> Result<[f32; 5], InferenceError> {
         let request = self.request;
+        // Attention costs what the cells in use reach to.
+        self.lane.drop_branches()?;
         let tokens = self.work.prompts.text(&request.plan.decision(picks));
         self.usage.decision_tokens = count(tokens.len());
         let position = self.work.prompt_end(request);
@@ -280,15 +284,18 @@ fn sampler(request: &Prepared, section: usize, part: usize) -> Sampler {
     Sampler::new(request.seed, (section * 16 + part) as u64, request.sampling)
 }
 
-/// Notes a step, and ends the work when nobody waits for it any more.
+/// Notes a step, chooses its threads, and ends the work when nobody waits for it any more.
 fn go_on(
     work: &Work<'_, '_>,
     request: &Prepared,
     tokens: usize,
-    steps: &mut u32,
+    step_tokens: &mut Vec<u32>,
 ) -> Result<(), InferenceError> {
-    *steps += 1;
-    work.board.stepped(work.index, tokens);
+    step_tokens.push(count(tokens));
+    let is_alone = work.board.stepped(work.index, tokens);
+    if work.is_wide {
+        threads::use_all(is_alone);
+    }
     if request.cancelled.load(Ordering::Relaxed) {
         return Err(InferenceError::Cancelled);
     }

@@ -64,8 +64,10 @@ async fn the_state_of_a_prompt_is_used_again() {
     let again = engine.generate(sampled(1, 1)).await.unwrap();
     assert_eq!(again.usage.cached_tokens, first.usage.prompt_tokens);
     assert_eq!(identity(&again), identity(&first));
-    // From memory, after another prompt was in the lane.
-    engine.generate(sampled(2, 1)).await.unwrap();
+    // From memory, after another prompt of the same day was in the lane.
+    let same_day = engine.generate(sampled(2, 1)).await.unwrap();
+    let day = same_day.usage.cached_tokens;
+    assert!(0 < day && day < same_day.usage.prompt_tokens, "{day}");
     let restored = engine.generate(sampled(1, 2)).await.unwrap();
     assert_eq!(restored.usage.cached_tokens, first.usage.prompt_tokens);
     assert_eq!(identity(&restored), identity(&other_seed));
@@ -76,10 +78,14 @@ async fn the_state_of_a_prompt_is_used_again() {
         config.context.prompt_cache_bytes = 0;
     })
     .await;
-    engine.generate(sampled(2, 1)).await.unwrap();
-    let decoded = engine.generate(sampled(1, 2)).await.unwrap();
+    let decoded = engine.generate(sampled(2, 1)).await.unwrap();
     assert_eq!(decoded.usage.cached_tokens, 0);
+    assert_eq!(identity(&decoded), identity(&same_day));
+    let decoded = engine.generate(sampled(1, 2)).await.unwrap();
+    assert_eq!(decoded.usage.cached_tokens, day);
     assert_eq!(identity(&decoded), identity(&restored));
+    let other_day = engine.generate(sampled(5, 2)).await.unwrap();
+    assert_eq!(other_day.usage.cached_tokens, 0);
     engine.shutdown().await;
 }
 

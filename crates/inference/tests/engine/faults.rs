@@ -144,12 +144,12 @@ async fn a_full_queue_refuses_at_once() {
     engine.generate(request(9)).await.unwrap();
 }
 
-/// What a person would wait too long for is refused at once; a batch waits.
+/// What would be answered too late is refused to a person at once; a batch waits.
 #[tokio::test]
-async fn a_long_wait_is_refused_to_people_only() {
+async fn a_late_answer_is_refused_to_people_only() {
     let engine = engine_with(|config| {
         config.context.lanes = 1;
-        config.max_wait = Duration::from_millis(900);
+        config.max_latency = Duration::from_millis(1_200);
     })
     .await;
     let person = async |i| {

@@ -110,8 +110,10 @@ fn request(i: u32) -> GenerationRequest {
         wide(Section::Risks),
     ];
     let user = format!("Company {i}\nmarket:\n{}", lines.collect::<String>());
+    // As many tickers share a day.
+    let day = format!("As of day {}\nmarket:\n1 index return: +{}.0%\n", i / 4, i / 4);
     GenerationRequest {
-        plan: Plan { user, rules: RULES.to_owned(), sections },
+        plan: Plan { day, user, rules: RULES.to_owned(), sections },
         codes: ['A', 'B', 'C', 'D', 'E'],
         seed: u64::from(i),
         sampling: Sampling::GREEDY,

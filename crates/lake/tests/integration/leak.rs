@@ -130,7 +130,9 @@ fn change(
 async fn bytes(snapshot: &Snapshot, ticker: &Ticker, as_of: AsOf) -> Vec<u8> {
     let read = snapshot.read(ticker, as_of).await.unwrap();
     let mut bytes = serde_json::to_vec(&read).unwrap();
-    bytes.extend(contract::render(&read).user.into_bytes());
+    let prompt = contract::render(&read);
+    bytes.extend(prompt.day.into_bytes());
+    bytes.extend(prompt.user.into_bytes());
     bytes
 }
 
