@@ -96,12 +96,16 @@ fn print(snapshot: &Snapshot) -> anyhow::Result<()> {
     };
     for source in &snapshot.manifest().data_sources {
         say!(
-            "  {:<12} {:>8} records  {} to {}  {:>2} tickers  {} [{}]",
+            "  {:<12} {:>8} records  {} to {}  {:>10}  {} [{}]",
             source.source_type.table(),
             source.record_count,
             day(source.date_range.start),
             day(source.date_range.end),
-            source.tickers.len(),
+            match source.tickers.len() {
+                0 => "market".to_owned(),
+                1 => "1 ticker".to_owned(),
+                n => format!("{n} tickers"),
+            },
             source.source_id,
             source.licence,
         );

@@ -5,7 +5,7 @@ mod model;
 mod screen;
 mod thesis;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use domain::SystemClock;
@@ -14,6 +14,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Exit code for a model or snapshot that is missing or not the promised one.
 const EXIT_UNUSABLE_INPUT: u8 = 2;
+
+/// llama.cpp warns of what it does by request when it converts a model.
+const DEFAULT_FILTER: &str = "warn,llama-cpp-2=error,llama_cpp_2=error";
 
 /// Point-in-time financial data in, evidence-grounded analyst theses out.
 #[derive(Debug, Parser)]
@@ -43,8 +46,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("R2R_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        EnvFilter::try_from_env("R2R_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     if matches!(cli.command, Command::Worker) {
         return inference::worker::main();
     }

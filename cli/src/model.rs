@@ -27,7 +27,7 @@ pub(crate) enum Command {
     },
     /// List the models r2r has a manifest for.
     List,
-    /// Check a model file byte by byte, without loading it.
+    /// Check a model file byte by byte, without loading or changing it.
     #[command(after_help = "Examples:\n  r2r model verify\n  r2r model verify ./my-model.gguf")]
     Verify {
         /// Name of a manifest, or path of a GGUF file.
@@ -42,9 +42,12 @@ pub(crate) fn run(command: &Command, data_dir: &Path) -> anyhow::Result<()> {
         Command::Fetch { name } => fetch(name, data_dir, &directory),
         Command::List => list(&directory),
         Command::Verify { model } => {
-            let prepared = model::locate(model, &directory, &WorkerCommand::current_exe()?)?;
-            say!("{}", prepared.path().display());
+            let prepared = model::inspect(model, &directory)?;
+            say!("{} is sound", prepared.path().display());
             say!("  sha256 {}", prepared.digest());
+            if prepared.quantization().is_some() {
+                say!("  converted from sha256 {}, as its manifest says", prepared.base_digest());
+            }
             say!(
                 "  {} {}, {} bytes",
                 prepared.name(),

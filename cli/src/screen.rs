@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{Display, Write as _},
-    io::Write as _,
+    io::{ErrorKind, Write as _},
 };
 
 use anstyle::{AnsiColor, Color, Style};
@@ -14,7 +14,11 @@ const BAR_WIDTH: f64 = 40.0;
 
 /// Prints text, with colours where the terminal has them.
 pub(crate) fn print(text: impl Display) -> anyhow::Result<()> {
-    write!(anstream::stdout(), "{text}").context("cannot write to standard output")
+    match write!(anstream::stdout(), "{text}") {
+        // Whoever reads has seen enough, as `head` has.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        result => result.context("cannot write to standard output"),
+    }
 }
 
 /// Prints a line; a failure returns from the calling function.

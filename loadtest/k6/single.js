@@ -1,5 +1,6 @@
 // Single theses at a constant arrival rate, whatever the server does. Every
-// request is another (ticker, as_of, seed): no answer comes from the cache.
+// request is another (ticker, as_of, seed): no answer comes from the cache. As in
+// batch.js all tickers are asked about on one date, then on the next.
 // RATE_PER_MIN, DURATION, SEED_BASE.
 
 import { check } from 'k6';
@@ -34,7 +35,8 @@ export const options = {
 
 export default function (data) {
   const i = exec.scenario.iterationInTest + Number(__ENV.SEED_BASE || 0);
-  const body = { ticker: data.tickers[i % data.tickers.length], as_of: date(i), seed: i };
+  const n = data.tickers.length;
+  const body = { ticker: data.tickers[i % n], as_of: date(Math.floor(i / n)), seed: i };
   const response = post('/v1/thesis', body);
   if (response.status === 200) {
     answered.add(1);

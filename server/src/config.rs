@@ -139,7 +139,7 @@ impl Default for EngineConfig {
             lanes: 0,
             threads: 1,
             queue_max: 64,
-            latency_max_ms: 2_000,
+            latency_max_ms: 1_800,
             prompt_cache_bytes_max: 256 << 20,
         }
     }
@@ -186,7 +186,10 @@ impl Config {
         if let Some(file) = file {
             figment = figment.merge(Toml::file_exact(file));
         }
-        Self::over_defaults(figment.merge(Env::prefixed("R2R_SERVER__").split("__")))
+        // What the command line reads too.
+        let data_dir = Env::raw().only(&["R2R_DATA_DIR"]).map(|_| "data.dir".into());
+        let own = Env::prefixed("R2R_SERVER__").split("__");
+        Self::over_defaults(figment.merge(data_dir).merge(own))
     }
 
     fn over_defaults(stated: Figment) -> Result<Self, ConfigError> {

@@ -2,14 +2,17 @@
 
 use std::{
     future::Future,
+    io::{self, IsTerminal as _},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Parser, Subcommand};
 use inference::WorkerCommand;
+use nix::sys::signal::{Signal as UnixSignal, raise};
 use server::{App, config::Config, metrics, serve};
 use tokio::{
     net::TcpListener,
@@ -38,7 +41,7 @@ struct Arguments {
     config: Option<PathBuf>,
     /// Address to listen on, e.g. 127.0.0.1:8080; port 0 takes a free one.
     #[arg(long, global = true)]
-    listen: Option<std::net::SocketAddr>,
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,7 +62,9 @@ fn main() -> ExitCode {
         .flatten_event(true)
         .with_span_list(false)
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        // It would be printed to where the log went, and panic where that is gone.
+        .log_internal_errors(false)
         .init();
     if matches!(arguments.command, Some(Command::Worker)) {
         return inference::worker::main();
@@ -77,13 +82,12 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let config = configuration(&arguments)?;
+    // Before seconds of work that could not be served.
+    let listener = listen(config.http.listen).await?;
     let recorder = metrics::install().context("metrics")?;
     inference::describe_metrics();
     let worker = WorkerCommand::current_exe().context("the path of this program")?;
     let app = Arc::new(App::start(config, worker, recorder.clone()).await?);
-    let listen = app.config().http.listen;
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
     let address = listener.local_addr()?;
     let shutdown = shutdown()?;
     let upkeep = tokio::spawn(metrics::upkeep(recorder));
@@ -97,9 +101,22 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "another program listens on {address}; stop it, or choose another address: \
+             --listen 127.0.0.1:8081, with make run PORT=8081"
+        ),
+        _ => anyhow!(error).context(format!("listening on {address}")),
+    })
+}
+
 fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
     let default = Path::new(CONFIG_FILE);
     let file = arguments.config.as_deref().or_else(|| default.exists().then_some(default));
+    if let Some(file) = file.filter(|file| !file.exists()) {
+        bail!("there is no configuration file {}", file.display());
+    }
     let mut config = Config::load(file)?;
     if let Some(listen) = arguments.listen {
         config.http.listen = listen;
@@ -108,8 +125,15 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
 }
 
 /// With each SIGHUP, reads the configuration again and serves the model it names.
+/// Where the server was started on a terminal and that is gone, the signal means
+/// what it says.
 async fn reload(mut hangup: Signal, arguments: Arguments, app: Arc<App>) {
+    let has_terminal = io::stderr().is_terminal();
     while hangup.recv().await.is_some() {
+        if has_terminal && !io::stderr().is_terminal() {
+            let _ = raise(UnixSignal::SIGTERM);
+            continue;
+        }
         info!("SIGHUP received: reading engine.model again; other keys need a restart");
         let swapped = async {
             let config = configuration(&arguments)?;
@@ -128,7 +152,7 @@ async fn reload(mut hangup: Signal, arguments: Arguments, app: Arc<App>) {
 }
 
 /// Says where the server is, ready to be pasted.
-fn announce(app: &App, address: std::net::SocketAddr) {
+fn announce(app: &App, address: SocketAddr) {
     let snapshot = app.theses().snapshot();
     let model = app.theses().model();
     let example = snapshot.tickers().first();
@@ -142,8 +166,10 @@ fn announce(app: &App, address: std::net::SocketAddr) {
         snapshot.id = %snapshot.id(),
         "r2r-server is ready on http://{address}",
     );
+    let pid = std::process::id();
     eprintln!(
-        "r2r-server is ready on http://{address}\n  curl -s http://{address}/v1/thesis -d '{body}'"
+        "r2r-server is ready on http://{address}\n  curl -s http://{address}/v1/thesis -d '{body}'\n  \
+         kill -HUP {pid} reads engine.model again, kill {pid} ends it"
     );
 }
 

@@ -29,10 +29,10 @@ pub enum ApiError {
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// No route has this path.
-    #[error("there is no {0}")]
+    #[error("there is no {0}; GET /v1/openapi.json describes what there is")]
     UnknownPath(String),
     /// The path has no such method.
-    #[error("{method} is not a method of this path")]
+    #[error("{method} is not a method of this path; it takes {allow}")]
     Method {
         /// The method asked for.
         method: Method,
@@ -94,7 +94,7 @@ pub enum ApiError {
         last: String,
     },
     /// The engine has no room.
-    #[error("the server is at its capacity")]
+    #[error("the server is at its capacity; POST /v1/batch/thesis waits for its turn")]
     Overloaded(Duration),
     /// The engine is starting or restarting.
     #[error("the model is not ready")]

@@ -41,7 +41,7 @@ mod paths {
     use super::{BatchRequest, Health, Problem, ThesisRequest, TickerSpan};
 
     #[utoipa::path(
-        post, path = "/v1/thesis", summary = "Write the thesis of one ticker",
+        post, path = "/v1/thesis", tag = "theses", summary = "Write the thesis of one ticker",
         request_body = ThesisRequest,
         responses(
             (status = 200, description = "The thesis", headers(("X-Cache" = String, description = "hit or miss"))),
@@ -57,7 +57,7 @@ mod paths {
     pub(super) fn thesis() {}
 
     #[utoipa::path(
-        post, path = "/v1/batch/thesis", summary = "Write the theses of up to 1,000 tickers",
+        post, path = "/v1/batch/thesis", tag = "theses", summary = "Write the theses of up to 1,000 tickers",
         description = "An array in the order of the request, or with `Accept: application/x-ndjson` one line each as they finish. A ticker that fails has `{ticker, problem}` in its place.",
         request_body = BatchRequest,
         responses(
@@ -70,7 +70,7 @@ mod paths {
     pub(super) fn batch() {}
 
     #[utoipa::path(
-        get, path = "/v1/healthz", summary = "Whether the server lives and is ready",
+        get, path = "/v1/healthz", tag = "service", summary = "Whether the server lives and is ready",
         responses(
             (status = 200, description = "Ready", body = Health),
             (status = 503, description = "Live, not ready", body = Health),
@@ -79,19 +79,19 @@ mod paths {
     pub(super) fn healthz() {}
 
     #[utoipa::path(
-        get, path = "/v1/tickers", summary = "The tickers and the span of their data",
+        get, path = "/v1/tickers", tag = "service", summary = "The tickers and the span of their data",
         responses((status = 200, description = "In the universe's order", body = Vec<TickerSpan>))
     )]
     pub(super) fn tickers() {}
 
     #[utoipa::path(
-        get, path = "/v1/metrics", summary = "Metrics for Prometheus",
+        get, path = "/v1/metrics", tag = "service", summary = "Metrics for Prometheus",
         responses((status = 200, description = "Text format 0.0.4", body = String, content_type = "text/plain"))
     )]
     pub(super) fn metrics() {}
 
     #[utoipa::path(
-        get, path = "/v1/openapi.json", summary = "This document",
+        get, path = "/v1/openapi.json", tag = "service", summary = "This document",
         responses((status = 200, description = "OpenAPI", body = Object))
     )]
     pub(super) fn openapi() {}

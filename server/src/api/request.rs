@@ -31,32 +31,38 @@ pub(crate) struct BatchQuery {
 }
 
 /// Body of `POST /v1/thesis`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ThesisRequest {
     /// Exchange symbol, e.g. `AAPL`.
+    #[serde(default)]
     #[schema(value_type = String, required = true, example = "AAPL", pattern = "^[A-Z][A-Z0-9]{0,9}([.-][A-Z0-9]{1,4})?$")]
     ticker: Value,
     /// The thesis uses only what was known by the end of this day, UTC; the last
     /// day of the data when absent.
+    #[serde(default)]
     #[schema(value_type = Option<String>, format = Date, example = "2022-09-30")]
     as_of: Value,
     /// Seed of the sampler, 0 when absent.
+    #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 0, example = 0)]
     seed: Value,
 }
 
 /// Body of `POST /v1/batch/thesis`.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct BatchRequest {
     /// Exchange symbols; each is answered, a repeated one repeatedly.
+    #[serde(default)]
     #[schema(value_type = Vec<String>, required = true, min_items = 1, max_items = 1000, example = json!(["AAPL", "MSFT"]))]
     tickers: Value,
     /// As in a single request.
+    #[serde(default)]
     #[schema(value_type = Option<String>, format = Date, example = "2022-09-30")]
     as_of: Value,
     /// As in a single request.
+    #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 0, example = 0)]
     seed: Value,
 }

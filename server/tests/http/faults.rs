@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     process::Stdio,
     thread,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{connect, post, read_answer, request},
+    client::{connect, get, post, read_answer, request},
     server::{Server, command, data_dir, root},
 };
 
@@ -165,6 +165,22 @@ fn the_drain_has_a_limit_and_a_second_signal_has_none() {
     assert_eq!(server.wait().code(), Some(130));
 }
 
+/// A log that nobody reads any more takes no request along.
+#[test]
+fn serves_on_when_its_log_is_not_read() {
+    let mut child = command(&[]).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ready = "r2r-server is ready on http://";
+    let address = log.find_map(|line| line.unwrap().strip_prefix(ready).map(str::to_owned));
+    let address = address.unwrap().parse().unwrap();
+    drop(log);
+    for _ in 0..3 {
+        assert_eq!(get(address, "/v1/healthz").status, 200);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// Runs a start that must fail and returns its one line.
 fn refused(settings: &[(&str, &str)]) -> String {
     let mut child = command(settings).stdout(Stdio::null()).spawn().unwrap();
@@ -204,6 +220,11 @@ fn a_wrong_model_or_snapshot_is_one_line_and_exit_code_2() {
 
     let line = refused(&[("DATA__SNAPSHOT", data)]);
     assert!(line.contains("r2r data build"), "{line}");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let line = refused(&[("HTTP__LISTEN", &address)]);
+    assert!(line.contains(&address) && line.contains("PORT=8081"), "{line}");
+
     let line = refused(&[("HTTP__HEAD_MS", "0")]);
     assert!(line.contains("http.head_ms"), "{line}");
 }

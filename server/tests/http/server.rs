@@ -36,7 +36,7 @@ pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_r2r-server"));
     command
         .current_dir(root())
-        .args(["--listen", "127.0.0.1:0"])
+        .env("R2R_SERVER__HTTP__LISTEN", "127.0.0.1:0")
         .env("R2R_SERVER__DATA__DIR", data_dir())
         .envs(settings.iter().map(|(key, value)| (format!("R2R_SERVER__{key}"), value)))
         .stderr(Stdio::piped());

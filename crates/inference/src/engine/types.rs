@@ -42,7 +42,7 @@ impl EngineConfig {
             system_prompt: contract::system_prompt().to_owned(),
             context: ContextConfig::default(),
             max_in_flight: 64,
-            max_latency: Duration::from_millis(2_000),
+            max_latency: Duration::from_millis(1_800),
             watchdog: Duration::from_secs(10),
             start_timeout: Duration::from_secs(60),
             max_memory_growth_bytes: 1 << 30,

@@ -14,7 +14,7 @@ use std::{
 
 pub use gguf::{Architecture, GgufError, GgufHeader, read_header};
 pub use manifest::{ChatTemplate, ModelManifest, ModelSource, Quantization, Requantize};
-pub use prepare::{PreparedModel, locate, open, prepare, verify};
+pub use prepare::{PreparedModel, inspect, locate, open, prepare, verify};
 use thiserror::Error;
 
 /// Why a model file or its manifest is refused: one line with the remedy.
@@ -52,7 +52,7 @@ pub enum ModelError {
     },
     /// Size or digest differ from the manifest.
     #[error(
-        "{}: {field} is {found}, the manifest says {expected}; \
+        "{}: {field} is {found}, expected {expected}; \
          delete the file and run `r2r model fetch`", path.display()
     )]
     Mismatch {

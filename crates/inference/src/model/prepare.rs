@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufReader, Seek},
+    io::{self, BufReader, Seek},
     path::{Path, PathBuf},
 };
 
@@ -130,6 +130,10 @@ pub fn verify(path: &Path, manifest: &ModelManifest) -> Result<PreparedModel, Mo
 /// Fails when the header, the architecture or the chat template is not one
 /// r2r serves.
 pub fn open(path: &Path) -> Result<PreparedModel, ModelError> {
+    if !path.exists() {
+        let source = io::ErrorKind::NotFound.into();
+        return Err(ModelError::Read { path: path.to_owned(), source });
+    }
     let header = header(path)?;
     if !header.chat_template.contains("<|im_start|>") {
         return Err(ModelError::Unsuitable {
@@ -170,6 +174,47 @@ pub fn locate(
     prepare(&ModelManifest::find(choice)?, directory, worker)
 }
 
+/// Checks what [`locate`] would serve, and changes nothing: the published file
+/// against its manifest, and its conversion against what was noted when it was made.
+///
+/// # Errors
+/// As [`open`] and [`verify`].
+pub fn inspect(choice: &str, directory: &Path) -> Result<PreparedModel, ModelError> {
+    if choice.ends_with(".gguf") {
+        return open(Path::new(choice));
+    }
+    let manifest = ModelManifest::find(choice)?;
+    let base = verify(&directory.join(&manifest.file), &manifest)?;
+    match &manifest.requantize {
+        None => Ok(base),
+        Some(requantize) => check_conversion(&manifest, directory, requantize.quantization),
+    }
+}
+
+/// Checks a conversion against what was noted when it was made.
+fn check_conversion(
+    manifest: &ModelManifest,
+    directory: &Path,
+    quantization: Quantization,
+) -> Result<PreparedModel, ModelError> {
+    let path = converted(manifest, directory, quantization);
+    let record = conversion(&path).filter(|record| {
+        record.base_sha256 == manifest.sha256 && record.quantization == quantization
+    });
+    let record = record.ok_or_else(|| ModelError::Missing { path: path.clone() })?;
+    check_bytes(&path, record.size, record.sha256)?;
+    check_header(&path, manifest)?;
+    Ok(PreparedModel {
+        quantization: Some(quantization),
+        ..PreparedModel::of(manifest, &path, record.sha256, record.size)
+    })
+}
+
+fn converted(manifest: &ModelManifest, directory: &Path, quantization: Quantization) -> PathBuf {
+    let quantization = quantization.name().to_lowercase();
+    directory.join(format!("{}.{quantization}.gguf", manifest.name))
+}
+
 /// Returns the model of a manifest ready to serve from `directory`: the
 /// published file, or, when the manifest asks for it, its conversion, which is
 /// made on the first call (seconds) and only verified afterwards.
@@ -186,24 +231,13 @@ pub fn prepare(
         return verify(&base, manifest);
     };
     let quantization = requantize.quantization;
-    let path =
-        directory.join(format!("{}.{}.gguf", manifest.name, quantization.name().to_lowercase()));
-    if let Some(record) = conversion(&path)
-        && record.base_sha256 == manifest.sha256
-        && record.quantization == quantization
-        && check_bytes(&path, record.size, record.sha256).is_ok()
-    {
-        check_header(&path, manifest)?;
-        return Ok(PreparedModel {
-            quantization: Some(quantization),
-            ..PreparedModel::of(manifest, &path, record.sha256, record.size)
-        });
+    let path = converted(manifest, directory, quantization);
+    match check_conversion(manifest, directory, quantization) {
+        Ok(model) => return Ok(model),
+        Err(ModelError::Missing { .. }) => {}
+        Err(_) => tracing::warn!("{} is damaged and is converted again", path.display()),
     }
     verify(&base, manifest)?;
-    tracing::info!(
-        model.path = %path.display(),
-        "the converted model is missing, damaged or of another base, converting again"
-    );
     convert(manifest, &base, &path, quantization, worker)
 }
 

@@ -68,10 +68,15 @@ async fn converts_once_and_verifies_afterwards() {
     let left: Vec<_> =
         fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "{left:?}");
-    // A damaged conversion is made again, to the same bytes.
+    let inspect = || model::inspect(&manifest.name, directory.path());
+    assert_eq!(inspect().unwrap(), first);
+    // A damaged conversion is found, and made again to the same bytes.
     let mut bytes = fs::read(first.path()).unwrap();
     bytes.truncate(1_000_000);
     fs::write(first.path(), bytes).unwrap();
+    let error = inspect().unwrap_err();
+    assert!(matches!(error, ModelError::Mismatch { field: "size", .. }), "{error}");
+    assert_eq!(fs::metadata(first.path()).unwrap().len(), 1_000_000, "it only looks");
     let repaired = model::prepare(&manifest, directory.path(), &worker_command()).unwrap();
     assert_eq!(first, repaired);
     // The conversion is a model like any other, with or without its manifest.
