@@ -5,20 +5,12 @@
 
 #![allow(clippy::print_stdout, reason = "a bench talks to its terminal")]
 
-use std::{
-    env,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{env, process::ExitCode, time::Instant};
 
-use benches::{data_dir, reads};
-use contract::plan;
-use domain::{AsOfRead, Label};
+use benches::{engine_config, reads, request};
+use domain::AsOfRead;
 use futures::future::join_all;
-use inference::{
-    ContextConfig, Engine, EngineConfig, Generation, GenerationRequest, WorkerCommand, Writer,
-    model::{ModelManifest, locate},
-};
+use inference::{ContextConfig, Engine, Generation};
 
 /// Theses of one variant in one round.
 const COUNT: usize = 40;
@@ -38,17 +30,6 @@ fn variants() -> Vec<(&'static str, ContextConfig)> {
     ]
 }
 
-fn request(read: &AsOfRead, seed: u64) -> GenerationRequest {
-    GenerationRequest {
-        plan: plan(read),
-        codes: Label::ALL.map(Label::code),
-        seed,
-        sampling: Writer::DEFAULT_SAMPLING,
-        max_tokens: 32,
-        timeout: Duration::from_secs(600),
-    }
-}
-
 /// What one variant did in all rounds.
 #[derive(Default)]
 struct Figures {
@@ -57,10 +38,7 @@ struct Figures {
 }
 
 async fn measure(context: ContextConfig, reads: &[AsOfRead], figures: &mut Figures) {
-    let worker = WorkerCommand::current_exe().expect("the path of this program");
-    let model = locate(ModelManifest::DEFAULT, &data_dir().join("models"), &worker);
-    let model = model.expect("a model, which `r2r model fetch` makes");
-    let mut config = EngineConfig::new(model, worker);
+    let mut config = engine_config();
     config.context = context;
     config.max_in_flight = COUNT;
     let engine = Engine::start(config).await.expect("the engine starts");

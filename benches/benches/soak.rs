@@ -14,21 +14,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use benches::{data_dir, reads};
+use benches::{PATIENT, engine_config, reads, request};
 use contract::{Schema, Thesis, VerdictKind};
-use domain::{AsOfRead, Label};
+use domain::AsOfRead;
 use futures::{StreamExt as _, stream};
-use inference::{
-    EngineConfig, GenerationRequest, InferenceError, Priority, WorkerCommand, WriteError,
-    WriteRequest, Writer,
-    model::{ModelManifest, locate},
-};
+use inference::{GenerationRequest, InferenceError, Priority, WriteError, WriteRequest, Writer};
 use tokio::time::{sleep, timeout};
 
 /// Requests at the same time.
 const CLIENTS: usize = 4;
 const DEADLINES_MS: [u64; 8] = [1, 5, 20, 80, 200, 400, 800, 1_600];
-const PATIENT: Duration = Duration::from_secs(120);
 const GROWTH_MAX: f64 = 1.02;
 
 /// How many requests ended how.
@@ -126,22 +121,12 @@ fn add(counter: &AtomicU64) {
 
 /// A request whose claims cannot end.
 fn tiny(read: &AsOfRead, i: u64) -> GenerationRequest {
-    GenerationRequest {
-        plan: contract::plan(read),
-        codes: Label::ALL.map(Label::code),
-        seed: i,
-        sampling: Writer::DEFAULT_SAMPLING,
-        max_tokens: 1 + (i / 10 % 2) as u32,
-        timeout: PATIENT,
-    }
+    GenerationRequest { max_tokens: 1 + (i / 10 % 2) as u32, ..request(read, i) }
 }
 
 async fn run(theses: u64) -> bool {
-    let worker = WorkerCommand::current_exe().expect("the path of this program");
-    let model = locate(ModelManifest::DEFAULT, &data_dir().join("models"), &worker);
-    let model = model.expect("a model, which `r2r model fetch` makes");
-    let config = EngineConfig::new(model, worker);
-    let writer = Writer::start(config, Writer::DEFAULT_SAMPLING).await.expect("the engine starts");
+    let writer =
+        Writer::start(engine_config(), Writer::DEFAULT_SAMPLING).await.expect("the engine starts");
     let soak = Soak {
         writer,
         schema: Schema::compile().expect("the schema compiles"),

@@ -1,11 +1,18 @@
 //! What the benches work on: reads of the real snapshot, and claims about them
 //! as a model writes them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use contract::{DraftClaim, Pick, Plan, Receipt, SectionPlan, VerdictKind, Writing};
-use domain::{AsOf, AsOfRead, Digest, EvidenceItem, LabelProbs};
+use domain::{AsOf, AsOfRead, Digest, EvidenceItem, Label, LabelProbs};
+use inference::{
+    EngineConfig, GenerationRequest, WorkerCommand, Writer,
+    model::{ModelManifest, locate},
+};
 use lake::Snapshot;
+
+/// Longer than any bench waits for a thesis.
+pub const PATIENT: Duration = Duration::from_secs(600);
 
 /// Returns the data directory: `R2R_DATA_DIR`, or `data` of the repository.
 #[must_use]
@@ -55,6 +62,31 @@ fn on_snapshot<T>(work: impl AsyncFnOnce(Snapshot) -> T) -> T {
         let snapshot = Snapshot::open_current(&data_dir()).await;
         work(snapshot.expect("a snapshot, which `r2r data build` makes")).await
     })
+}
+
+/// Returns the configuration of an engine with the default model, whose worker is this
+/// program with the argument `worker`.
+///
+/// # Panics
+/// Without a model; `r2r model fetch` makes one.
+#[must_use]
+pub fn engine_config() -> EngineConfig {
+    let worker = WorkerCommand::current_exe().expect("the path of this program");
+    let model = locate(ModelManifest::DEFAULT, &data_dir().join("models"), &worker);
+    EngineConfig::new(model.expect("a model, which `r2r model fetch` makes"), worker)
+}
+
+/// Returns the request for the thesis of a read.
+#[must_use]
+pub fn request(read: &AsOfRead, seed: u64) -> GenerationRequest {
+    GenerationRequest {
+        plan: contract::plan(read),
+        codes: Label::ALL.map(Label::code),
+        seed,
+        sampling: Writer::DEFAULT_SAMPLING,
+        max_tokens: 32,
+        timeout: PATIENT,
+    }
 }
 
 /// Returns the first evidence a plan lets each claim cite, read neutrally.
