@@ -18,7 +18,8 @@ from r2r_server import NO_ANSWER_CACHE, NOTHING_KEPT, Server, request, thesis
 
 DATES = ["2006-03-31", "2010-06-30", "2015-01-02", "2018-12-31", "2022-09-30"]
 PATIENT = {"R2R_SERVER__ENGINE__LATENCY_MAX_MS": "600000"}
-ONE_LANE = {"R2R_SERVER__ENGINE__LANES": "1", "R2R_SERVER__ENGINE__THREADS": "2"}
+ONE_LANE = {"R2R_SERVER__ENGINE__LANES": "1"}
+TWO_THREADS = {"R2R_SERVER__ENGINE__THREADS": "2"}
 
 # Ticker, date, seed.
 Probe = tuple[str, str, int]
@@ -104,6 +105,8 @@ def main() -> int:
         server.wait_ready(60)
         compared.add("after the worker was killed", at_a_time(server, probes, 1))
     with start("determinism-2", NO_ANSWER_CACHE | ONE_LANE) as server:
+        compared.add("another server, one lane with one thread", at_a_time(server, shuffled, 7))
+    with start("determinism-3", NO_ANSWER_CACHE | ONE_LANE | TWO_THREADS) as server:
         compared.add("another server, one lane with two threads", at_a_time(server, shuffled, 7))
         compared.add("the same again, where it can from kept prompts", at_a_time(server, probes, 1))
     args.out.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NO_ANSWER_CACHE = {"R2R_SERVER__CACHE__ANSWERS_BYTES_MAX": "0"}
-# Each thesis is decoded whole.
+# Each thesis is decoded, but for what all tickers share on its date.
 NOTHING_KEPT = {**NO_ANSWER_CACHE, "R2R_SERVER__ENGINE__PROMPT_CACHE_BYTES_MAX": "0"}
 
 

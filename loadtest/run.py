@@ -65,7 +65,7 @@ def mebibytes(found: dict[str, int]) -> dict[str, float]:
 
 
 def measure(args: argparse.Namespace) -> dict:
-    """The k6 scripts, but for the first against a server that keeps nothing."""
+    """The k6 scripts, but for the first against a server that keeps no prompt."""
     out, asks = args.out, {}
     with Server(args.server, args.data_dir, out, "k6-server-asks") as server:
         found = k6(server, "asks", out, pairs=args.pairs)

@@ -52,6 +52,8 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        // It would be printed to where the log went, and panic where that is gone.
+        .log_internal_errors(false)
         .init();
     if matches!(cli.command, Command::Worker) {
         return inference::worker::main();

@@ -1,5 +1,5 @@
 //! Configuration: defaults, then `configs/server.toml`, then the environment
-//! (`R2R_SERVER__HTTP__LISTEN`), then flags. One struct a section, validated
+//! (`R2R_DATA_DIR`, `R2R_SERVER__HTTP__LISTEN`), then flags. One struct a section, validated
 //! once; an unknown key is refused.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -85,7 +85,7 @@ pub struct EngineConfig {
     /// once, unless a lane is free for it. Batches wait.
     pub latency_max_ms: u64,
     /// Bytes of decoded prompts kept: who asks about the same ticker and date with
-    /// another seed waits half as long.
+    /// another seed waits a third as long.
     pub prompt_cache_bytes_max: u64,
 }
 
@@ -187,9 +187,10 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         // What the command line reads too.
-        let data_dir = Env::raw().only(&["R2R_DATA_DIR"]).map(|_| "data.dir".into());
-        let own = Env::prefixed("R2R_SERVER__").split("__");
-        Self::over_defaults(figment.merge(data_dir).merge(own))
+        if let Ok(dir) = std::env::var("R2R_DATA_DIR") {
+            figment = figment.merge(Serialized::default("data.dir", dir));
+        }
+        Self::over_defaults(figment.merge(Env::prefixed("R2R_SERVER__").split("__")))
     }
 
     fn over_defaults(stated: Figment) -> Result<Self, ConfigError> {

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,7 +15,7 @@ use inference::WorkerCommand;
 use nix::sys::signal::{Signal as UnixSignal, raise};
 use server::{App, config::Config, metrics, serve};
 use tokio::{
-    net::TcpListener,
+    net::TcpSocket,
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::{error, info};
@@ -25,6 +25,8 @@ use tracing_subscriber::EnvFilter;
 const CONFIG_FILE: &str = "configs/server.toml";
 /// llama.cpp says some 150 lines about itself at each start of a worker.
 const DEFAULT_FILTER: &str = "info,llama-cpp-2=warn,llama_cpp_2=error";
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// The exit code of a start that configuration, model or data do not allow.
 const CANNOT_START: u8 = 2;
 /// The exit code after a second signal.
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("r2r-server cannot start: {error:#}");
+            let _ = writeln!(io::stderr(), "r2r-server cannot start: {error:#}");
             ExitCode::from(CANNOT_START)
         }
     }
@@ -81,17 +83,20 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let has_terminal = io::stderr().is_terminal();
     let config = configuration(&arguments)?;
     // Before seconds of work that could not be served.
-    let listener = listen(config.http.listen).await?;
+    let listen = config.http.listen;
+    let socket = bind(listen).map_err(cannot_listen(listen))?;
     let recorder = metrics::install().context("metrics")?;
     inference::describe_metrics();
     let worker = WorkerCommand::current_exe().context("the path of this program")?;
     let app = Arc::new(App::start(config, worker, recorder.clone()).await?);
+    let listener = socket.listen(BACKLOG).map_err(cannot_listen(listen))?;
     let address = listener.local_addr()?;
     let shutdown = shutdown()?;
     let upkeep = tokio::spawn(metrics::upkeep(recorder));
-    let reload = tokio::spawn(reload(hangup, arguments, Arc::clone(&app)));
+    let reload = tokio::spawn(reload(hangup, has_terminal, arguments, Arc::clone(&app)));
     announce(&app, address);
     serve(listener, shutdown, Arc::clone(&app)).await;
     app.theses().writer().engine().shutdown().await;
@@ -101,14 +106,22 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+/// Takes an address; nobody can connect to it before [`TcpSocket::listen`].
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn cannot_listen(address: SocketAddr) -> impl Fn(io::Error) -> anyhow::Error {
+    move |error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow!(
             "another program listens on {address}; stop it, or choose another address: \
              --listen 127.0.0.1:8081, with make run PORT=8081"
         ),
         _ => anyhow!(error).context(format!("listening on {address}")),
-    })
+    }
 }
 
 fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
@@ -127,12 +140,12 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<Config> {
 /// With each SIGHUP, reads the configuration again and serves the model it names.
 /// Where the server was started on a terminal and that is gone, the signal means
 /// what it says.
-async fn reload(mut hangup: Signal, arguments: Arguments, app: Arc<App>) {
-    let has_terminal = io::stderr().is_terminal();
+async fn reload(mut hangup: Signal, has_terminal: bool, arguments: Arguments, app: Arc<App>) {
     while hangup.recv().await.is_some() {
         if has_terminal && !io::stderr().is_terminal() {
+            // Once: both the shell and the kernel say so, and a second one would not drain.
             let _ = raise(UnixSignal::SIGTERM);
-            continue;
+            return;
         }
         info!("SIGHUP received: reading engine.model again; other keys need a restart");
         let swapped = async {
@@ -167,7 +180,9 @@ fn announce(app: &App, address: SocketAddr) {
         "r2r-server is ready on http://{address}",
     );
     let pid = std::process::id();
-    eprintln!(
+    // Nobody may be reading, and that is no reason to end.
+    let _ = writeln!(
+        io::stderr(),
         "r2r-server is ready on http://{address}\n  curl -s http://{address}/v1/thesis -d '{body}'\n  \
          kill -HUP {pid} reads engine.model again, kill {pid} ends it"
     );

@@ -66,6 +66,21 @@ fn writes_a_thesis_for_people_and_for_programs() {
     assert_eq!(json, stdout(&[&args[..], &["--json"]].concat()), "the same receipt, other bytes");
 }
 
+/// The model decodes the beginning of a prompt once for all tickers of a date.
+#[test]
+fn prompts_of_a_date_begin_alike() {
+    let day = |ticker: &str| {
+        let prompt = stdout(&["thesis", ticker, "--as-of", "2018-12-31", "--show", "prompt"]);
+        let company = prompt.find(&format!("({ticker})\n")).unwrap();
+        let day = &prompt[..prompt[..company].rfind('\n').unwrap()];
+        day.rsplit_once("---\n").unwrap().1.to_owned()
+    };
+    let apple = day("AAPL");
+    assert!(apple.starts_with("As of 2018-12-31\nmarket:\n1 "), "{apple}");
+    assert_eq!(day("KO"), apple);
+    assert_eq!(day("JPM"), apple);
+}
+
 #[test]
 fn says_what_is_wrong_in_one_line() {
     for (args, parts) in [

@@ -137,7 +137,7 @@ pub enum EvidenceDetail {
         quote: Option<()>,
         /// Name of the feature.
         feature: String,
-        /// Title and value as the model read them.
+        /// Title and value; the prompt calls the feature by a shorter name.
         statement: String,
         /// The value in the unit's own scale.
         value: f64,
@@ -236,7 +236,7 @@ pub struct Receipt {
     /// The calibration applied to the probabilities.
     pub calibration: &'static str,
     /// Version of r2r.
-    pub code_version: &'static str,
+    pub code_version: String,
     /// Instruction sets the kernels were built for: native and portable builds
     /// differ in the last bits.
     pub build: String,

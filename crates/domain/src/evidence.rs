@@ -193,8 +193,8 @@ impl EvidenceItem {
         }
     }
 
-    /// Returns what the model reads of the item, and what a claim's numbers
-    /// must stand in: the feature's statement or the verbatim text.
+    /// Returns what a claim's numbers must stand in: the feature's statement or the
+    /// verbatim text.
     #[must_use]
     pub fn text(&self) -> String {
         match &self.kind {

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     error::Error as _,
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,26 +34,43 @@ const GOLDEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The code that decides in which steps a plan is decoded, and with them the last
 /// bits of its logits.
-const DECODER: [&str; 6] = [
+const DECODER: [&str; 8] = [
     include_str!("worker/branch.rs"),
     include_str!("worker/grammar.rs"),
+    include_str!("worker/intake.rs"),
     include_str!("worker/lane.rs"),
+    include_str!("worker/mod.rs"),
     include_str!("worker/prompt.rs"),
     include_str!("worker/sampler.rs"),
     include_str!("worker/thesis.rs"),
 ];
 
-/// Version of the program and of its decoder.
-static CODE_VERSION: LazyLock<String> = LazyLock::new(|| {
-    let decoder = Digest::of(DECODER.concat()).to_string();
-    format!("{}+{}", env!("CARGO_PKG_VERSION"), &decoder[..12])
-});
+/// The versions of all libraries, and those that have a say in the bytes of an answer.
+const LOCK: &str = include_str!("../../../Cargo.lock");
+const LIBRARIES: [&str; 5] =
+    ["llama-cpp-2", "llama-cpp-sys-2", "llguidance", "rand_chacha", "toktrie"];
+
+/// Returns the version of the program, and a digest of everything about its decoder that
+/// equal receipts must have in common.
+fn code_version(chunk: u32) -> String {
+    let is_of_decoder = |entry: &&str| {
+        let name = entry.lines().find_map(|line| line.strip_prefix("name = "));
+        name.is_some_and(|name| LIBRARIES.contains(&name.trim_matches('"')))
+    };
+    let libraries = LOCK.split("[[package]]").filter(is_of_decoder);
+    let mut parts: Vec<&str> = DECODER.into_iter().chain(libraries).collect();
+    let sizes = format!("chunk {chunk}, tokens {MAX_TOKENS}");
+    parts.push(&sizes);
+    let digest = Digest::of(parts.join("\0")).to_string();
+    format!("{}+{}", env!("CARGO_PKG_VERSION"), &digest[..12])
+}
 
 /// Writes theses with the model that serves.
 #[derive(Clone)]
 pub struct Writer {
     engine: Engine,
     contract_digest: Digest,
+    code_version: Arc<str>,
     sampling: Sampling,
 }
 
@@ -98,8 +115,9 @@ impl Writer {
     /// Fails when the worker cannot load the model.
     pub async fn start(config: EngineConfig, sampling: Sampling) -> Result<Self, InferenceError> {
         let contract_digest = contract::contract_digest();
+        let code_version = code_version(config.context.chunk).into();
         let engine = Engine::start(config).await?;
-        Ok(Self { engine, contract_digest, sampling })
+        Ok(Self { engine, contract_digest, code_version, sampling })
     }
 
     /// Returns the engine, for its status and its shutdown.
@@ -118,7 +136,7 @@ impl Writer {
         let WriteRequest { seed, admission, timeout, claims } = ask;
         let plan = contract::plan(read);
         let request = self.request(&plan, seed, timeout);
-        let receipt = receipt(admission.model(), read, self.contract_digest, &request);
+        let receipt = self.receipt(admission.model(), read, &request);
         let generation = match claims {
             None => self.engine.generate_telling(request, admission, None).await?,
             Some(claims) => {
@@ -148,9 +166,13 @@ impl Writer {
     ) -> Result<(), InferenceError> {
         let plan = contract::plan(&read);
         let golden = self.request(&plan, 0, GOLDEN_TIMEOUT);
-        let (request, contract_digest) = (golden.clone(), self.contract_digest);
+        let (writer, request) = (self.clone(), golden.clone());
         let accept = move |model: &ModelInfo, generation: &Generation| {
-            let receipt = receipt(model, &read, contract_digest, &request);
+            let [first, others @ ..] = generation.code_logits;
+            if others.iter().all(|logit| logit.to_bits() == first.to_bits()) {
+                return Err("its decision tells no label from another".to_owned());
+            }
+            let receipt = writer.receipt(model, &read, &request);
             compose(&read, &plan, generation, receipt).map(drop).map_err(|error| {
                 let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
                 format!("its first thesis is not sound: {error}{cause}")
@@ -169,26 +191,21 @@ impl Writer {
             timeout,
         }
     }
-}
 
-/// Returns the receipt of an answer: equal receipts name equal inputs.
-fn receipt(
-    model: &ModelInfo,
-    read: &AsOfRead,
-    contract_digest: Digest,
-    request: &GenerationRequest,
-) -> Receipt {
-    Receipt {
-        model: model.name.clone(),
-        model_digest: model.digest,
-        snapshot_id: read.snapshot(),
-        contract_digest,
-        seed: request.seed,
-        temperature: decimal(request.sampling.temperature),
-        min_p: decimal(request.sampling.min_p),
-        calibration: "identity",
-        code_version: &CODE_VERSION,
-        build: model.build.clone(),
+    /// Returns the receipt of an answer: equal receipts name equal inputs.
+    fn receipt(&self, model: &ModelInfo, read: &AsOfRead, request: &GenerationRequest) -> Receipt {
+        Receipt {
+            model: model.name.clone(),
+            model_digest: model.digest,
+            snapshot_id: read.snapshot(),
+            contract_digest: self.contract_digest,
+            seed: request.seed,
+            temperature: decimal(request.sampling.temperature),
+            min_p: decimal(request.sampling.min_p),
+            calibration: "identity",
+            code_version: self.code_version.to_string(),
+            build: model.build.clone(),
+        }
     }
 }
 
@@ -247,4 +264,19 @@ fn judge(read: &AsOfRead, claim: &DraftClaim) -> VerdictKind {
 /// Widens a setting without the noise of its binary form: 0.1, not 0.100000001.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_version_names_the_decoder() {
+        let version = code_version(32);
+        assert!(version.starts_with(concat!(env!("CARGO_PKG_VERSION"), "+")), "{version}");
+        assert_ne!(version, code_version(64));
+        for library in LIBRARIES {
+            assert!(LOCK.contains(&format!("name = \"{library}\"\n")), "{library} is not locked");
+        }
+    }
 }

@@ -56,7 +56,11 @@ impl FeatureInfo {
         let title = header.take("title")?;
         let feature = Self {
             name: header.take("name")?,
-            short: header.keys.remove("short").unwrap_or(&title).to_owned(),
+            short: if header.keys.contains_key("short") {
+                header.take("short")?
+            } else {
+                title.clone()
+            },
             title,
             section: header.take_key("section")?,
             unit: header.take_key("unit")?,
@@ -159,6 +163,10 @@ mod tests {
             let coverage = features.iter().filter(|f| f.section == section && f.coverage);
             assert_eq!(coverage.clone().count(), 1, "{section}");
             assert!(coverage.clone().all(|f| f.unit == Unit::Count), "{section}");
+            let names: Vec<&str> =
+                features.iter().filter(|f| f.section == section).map(|f| &f.short[..]).collect();
+            let distinct: std::collections::BTreeSet<&&str> = names.iter().collect();
+            assert_eq!(distinct.len(), names.len(), "{section}: {names:?}");
         }
         assert!(features.len() >= 30, "{}", features.len());
     }
@@ -171,6 +179,7 @@ mod tests {
         assert!(parse(good.to_owned()).is_ok());
         for (from, to, says) in [
             ("-- title: X\n", "", "lacks `-- title"),
+            ("-- title: X\n", "-- title: X\n-- short: \n", "lacks `-- short"),
             ("market", "weather", "section: unknown variant"),
             ("-- kind", "-- colour: red\n-- kind", "unknown key \"colour\""),
             ("name: x", "name: y", "not that of the file"),

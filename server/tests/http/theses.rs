@@ -68,6 +68,7 @@ fn each_request_has_one_outcome() {
     let statuses: Vec<u16> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
     let of = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count() as f64;
     assert_eq!(of(200) + of(503), 6.0, "{statuses:?}");
+    assert!(of(200) > 0.0 && of(503) > 0.0, "{statuses:?}");
     // One leaves.
     let mut leaver = connect(address);
     leaver.write_all(&request("POST", "/v1/thesis", "", &ask(100))).unwrap();

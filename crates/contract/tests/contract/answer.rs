@@ -21,7 +21,7 @@ fn receipt(read: &AsOfRead) -> Receipt {
         temperature: 0.5,
         min_p: 0.1,
         calibration: "identity",
-        code_version: "0.0.0",
+        code_version: "0.0.0".to_owned(),
         build: "test".into(),
     }
 }

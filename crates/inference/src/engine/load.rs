@@ -3,13 +3,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use super::Priority;
+use super::{Generation, Priority};
 use crate::protocol::BusyLane;
 
 /// Time of a thesis in its lane, until the first is measured.
@@ -19,11 +19,17 @@ const SERVICE_GUESS_US: u64 = 500_000;
 #[derive(Debug)]
 pub(super) struct Load {
     lanes: usize,
-    /// Requests of people in flight.
-    people: AtomicU32,
     /// Mean time of a thesis in its lane, in microseconds.
     service_us: AtomicU64,
-    running: Mutex<Vec<Busy>>,
+    serving: Mutex<Serving>,
+}
+
+/// What is known of the worker that serves.
+#[derive(Debug, Default)]
+struct Serving {
+    /// Requests of people in flight.
+    people: Arc<AtomicU32>,
+    running: Vec<Busy>,
 }
 
 /// A lane at work.
@@ -35,11 +41,16 @@ struct Busy {
 
 /// A person's request in flight.
 #[derive(Debug)]
-pub(super) struct Person(Arc<Load>);
+pub(super) struct Person {
+    /// With whom it is counted.
+    people: Arc<AtomicU32>,
+    /// How many were in flight before.
+    before: u32,
+}
 
 impl Drop for Person {
     fn drop(&mut self) {
-        self.0.people.fetch_sub(1, Ordering::Relaxed);
+        self.people.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -47,21 +58,21 @@ impl Load {
     pub(super) fn new(lanes: u32) -> Self {
         Self {
             lanes: lanes as usize,
-            people: AtomicU32::new(0),
             service_us: AtomicU64::new(SERVICE_GUESS_US),
-            running: Mutex::default(),
+            serving: Mutex::default(),
         }
     }
 
     /// Counts a person until the guard is dropped.
-    pub(super) fn enter(self: &Arc<Self>) -> Person {
-        self.people.fetch_add(1, Ordering::Relaxed);
-        Person(Arc::clone(self))
+    pub(super) fn enter(&self) -> Person {
+        let people = Arc::clone(&self.lock().people);
+        let before = people.fetch_add(1, Ordering::Relaxed);
+        Person { people, before }
     }
 
     /// Returns how many people have requests in flight.
     pub(super) fn people(&self) -> u32 {
-        self.people.load(Ordering::Relaxed)
+        self.lock().people.load(Ordering::Relaxed)
     }
 
     /// Notes what the lanes of the serving worker are at.
@@ -71,8 +82,12 @@ impl Load {
             since: now.checked_sub(Duration::from_millis(lane.busy_ms.into())).unwrap_or(now),
             priority: lane.priority,
         };
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
-            running.iter().map(busy).collect();
+        self.lock().running = running.iter().map(busy).collect();
+    }
+
+    /// Begins anew with another worker; its predecessor goes on with the people it has.
+    pub(super) fn begin_anew(&self) {
+        *self.lock() = Serving::default();
     }
 
     /// Returns the mean time of a thesis in its lane.
@@ -80,80 +95,104 @@ impl Load {
         Duration::from_micros(self.service_us.load(Ordering::Relaxed))
     }
 
-    /// Takes a thesis that was just decoded into the mean, with a weight of a fifth.
-    pub(super) fn note_service(&self, service: Duration) {
-        let service = u64::try_from(service.as_micros()).unwrap_or(u64::MAX / 8);
+    /// Takes a thesis that was just decoded into the mean, with a weight of a fifth. One
+    /// whose prompt was kept says nothing about others.
+    pub(super) fn note_service(&self, generation: &Generation) {
+        if generation.usage.cached_tokens == generation.usage.prompt_tokens {
+            return;
+        }
+        let service = generation.timings.service().as_micros();
+        let service = u64::try_from(service).unwrap_or(u64::MAX / 8);
         let mean = self.service_us.load(Ordering::Relaxed);
         self.service_us.store((4 * mean + service) / 5, Ordering::Relaxed);
     }
 
-    /// Returns how long the person who entered last is likely to wait for a lane.
-    /// Elements of batches count where they are decoded; those that wait are
-    /// overtaken.
-    pub(super) fn expected_wait(&self) -> Duration {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// Returns how long a person is likely to wait for a lane, or none where one is
+    /// free. Elements of batches count where they are decoded; those that wait are
+    /// overtaken, but for the few that have waited for long.
+    pub(super) fn expected_wait(&self, person: &Person) -> Option<Duration> {
+        let running = self.lock().running.clone();
         let served = running.iter().filter(|lane| lane.priority == Priority::Interactive).count();
-        let ahead = (self.people() as usize).saturating_sub(1 + served);
+        let ahead = (person.before as usize).saturating_sub(served);
         let busy = running.iter().map(|lane| lane.since.elapsed());
         wait_for_lane(self.lanes, busy, ahead, self.service())
     }
+
+    fn lock(&self) -> MutexGuard<'_, Serving> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Returns the time until a lane is free for who stands behind `ahead` others,
-/// where every thesis takes `service` and some lanes have been busy for so long.
+/// Returns the time until a lane is free for who stands behind `ahead` others, none
+/// where one is free now. Every thesis takes `service`, and some lanes have been busy for
+/// so long; one that is overdue is given another quarter.
 fn wait_for_lane(
     lanes: usize,
     busy: impl Iterator<Item = Duration>,
     ahead: usize,
     service: Duration,
-) -> Duration {
+) -> Option<Duration> {
     let mut free_in = vec![Duration::ZERO; lanes];
     for (free_in, busy) in free_in.iter_mut().zip(busy) {
-        *free_in = service.saturating_sub(busy);
+        *free_in = service.saturating_sub(busy).max(service / 4);
     }
     for _ in 0..ahead {
         if let Some(first) = free_in.iter_mut().min() {
             *first += service;
         }
     }
-    free_in.into_iter().min().unwrap_or_default()
+    free_in.into_iter().min().filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SERVICE: Duration = Duration::from_secs(10);
+    const SERVICE: Duration = Duration::from_secs(8);
 
+    /// The wait in seconds, 0 where a lane is free.
     fn wait(busy: &[u64], ahead: usize) -> u64 {
         let busy = busy.iter().copied().map(Duration::from_secs);
-        wait_for_lane(2, busy, ahead, SERVICE).as_secs()
+        wait_for_lane(2, busy, ahead, SERVICE).map_or(0, |wait| wait.as_secs())
     }
 
     #[test]
     fn the_wait_follows_from_what_the_lanes_are_at() {
         assert_eq!(wait(&[], 0), 0);
         assert_eq!(wait(&[3], 0), 0, "the other lane is free");
-        assert_eq!(wait(&[3], 1), 7, "it is for who stands ahead");
-        assert_eq!(wait(&[3, 8], 0), 2);
-        assert_eq!(wait(&[3, 8], 1), 7);
-        assert_eq!(wait(&[3, 8], 2), 12);
-        assert_eq!(wait(&[30, 30], 0), 0, "longer than the mean: any moment now");
+        assert_eq!(wait(&[3], 1), 5, "it is for who stands ahead");
+        assert_eq!(wait(&[3, 5], 0), 3);
+        assert_eq!(wait(&[3, 5], 1), 5);
+        assert_eq!(wait(&[3, 5], 2), 11);
+        assert_eq!(wait(&[30, 30], 0), 2, "overdue, but not free");
+    }
+
+    fn lane(priority: Priority) -> BusyLane {
+        BusyLane { priority, busy_ms: 0 }
     }
 
     #[test]
     fn people_in_lanes_do_not_stand_ahead() {
-        let load = Arc::new(Load::new(2));
-        load.note_service(Duration::from_secs(3_600));
-        let of = |priority| BusyLane { priority, busy_ms: 0 };
-        let _first = load.enter();
-        let _second = load.enter();
-        load.observe(&[of(Priority::Interactive)]);
-        assert_eq!(load.expected_wait(), Duration::ZERO);
-        load.observe(&[of(Priority::Interactive), of(Priority::Batch)]);
-        let wait = load.expected_wait();
-        assert!(wait > Duration::from_secs(600) && wait <= load.service(), "{wait:?}");
-        drop(load.enter());
-        assert_eq!(load.people(), 2);
+        let load = Load::new(2);
+        let (_first, second) = (load.enter(), load.enter());
+        load.observe(&[lane(Priority::Interactive)]);
+        assert_eq!(load.expected_wait(&second), None);
+        load.observe(&[lane(Priority::Interactive), lane(Priority::Batch)]);
+        let wait = load.expected_wait(&second).unwrap();
+        assert!(wait > Duration::from_millis(400) && wait <= load.service(), "{wait:?}");
+    }
+
+    #[test]
+    fn who_comes_first_has_the_free_lane() {
+        let load = Load::new(1);
+        let (first, second) = (load.enter(), load.enter());
+        assert_eq!(load.expected_wait(&first), None, "whoever came after it");
+        assert_eq!(load.expected_wait(&second), Some(load.service()));
+        drop(second);
+        assert_eq!(load.people(), 1);
+        load.begin_anew();
+        assert_eq!(load.expected_wait(&load.enter()), None, "a new worker has free lanes");
+        drop(first);
+        assert_eq!(load.people(), 0);
     }
 }

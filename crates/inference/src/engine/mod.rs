@@ -138,11 +138,9 @@ impl Engine {
         };
         let place = Arc::clone(&shared.places).try_acquire_owned().map_err(|_| refused())?;
         let person = (priority == Priority::Interactive).then(|| shared.load.enter());
-        if person.is_some() {
-            let wait = shared.load.expected_wait();
-            if !wait.is_zero() && wait + shared.load.service() > shared.max_latency {
-                return Err(refused());
-            }
+        let wait = person.as_ref().and_then(|person| shared.load.expected_wait(person));
+        if wait.is_some_and(|wait| wait + shared.load.service() > shared.max_latency) {
+            return Err(refused());
         }
         Ok(Admission { model, priority, _place: place, _person: person })
     }

@@ -195,7 +195,7 @@ impl Supervisor {
             FromWorker::Written { id, claim } => self.requests.tell(id, claim),
             FromWorker::Finished { id, generation } => {
                 metrics::finished(&generation);
-                self.load.note_service(generation.timings.service());
+                self.load.note_service(&generation);
                 self.requests.answer(id, Ok(generation));
             }
             FromWorker::Failed { id, error } => self.requests.answer(id, Err(error)),
@@ -341,9 +341,11 @@ impl Supervisor {
     fn promote(&mut self, link: Link, swap: Option<Done>) {
         self.failures = 0;
         let (pid, model) = (link.pid(), Arc::clone(&link.model));
-        self.load.observe(&link.progress.running);
         match self.workers.iter_mut().find(|worker| worker.is_serving()) {
-            Some(predecessor) => predecessor.role = Role::Retiring(swap),
+            Some(predecessor) => {
+                predecessor.role = Role::Retiring(swap);
+                self.load.begin_anew();
+            }
             None => report(swap, Ok(())),
         }
         self.workers.push(Worker { link, role: Role::Serving });

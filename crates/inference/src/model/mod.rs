@@ -65,6 +65,14 @@ pub enum ModelError {
         /// Value of the file.
         found: String,
     },
+    /// A converted file lies there of which it is not known what it was made of.
+    #[error("{}: not noted as made from {base}; run `r2r model fetch`", path.display())]
+    Unnoted {
+        /// Converted file.
+        path: PathBuf,
+        /// The published file.
+        base: String,
+    },
     /// The GGUF header is not acceptable.
     #[error("{}: not a GGUF file r2r can serve", path.display())]
     Header {

@@ -201,7 +201,15 @@ fn check_conversion(
     let record = conversion(&path).filter(|record| {
         record.base_sha256 == manifest.sha256 && record.quantization == quantization
     });
-    let record = record.ok_or_else(|| ModelError::Missing { path: path.clone() })?;
+    let Some(record) = record else {
+        let base = manifest.file.clone();
+        let is_there = path.exists();
+        return Err(if is_there {
+            ModelError::Unnoted { path, base }
+        } else {
+            ModelError::Missing { path }
+        });
+    };
     check_bytes(&path, record.size, record.sha256)?;
     check_header(&path, manifest)?;
     Ok(PreparedModel {
@@ -235,7 +243,11 @@ pub fn prepare(
     match check_conversion(manifest, directory, quantization) {
         Ok(model) => return Ok(model),
         Err(ModelError::Missing { .. }) => {}
-        Err(_) => tracing::warn!("{} is damaged and is converted again", path.display()),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "{} is converted again",
+            path.display()
+        ),
     }
     verify(&base, manifest)?;
     convert(manifest, &base, &path, quantization, worker)
@@ -322,15 +334,24 @@ fn check_bytes(path: &Path, size: u64, sha256: Digest) -> Result<(), ModelError>
     Ok(())
 }
 
+/// Opens a regular file; another kind could block for ever.
+fn open_file(path: &Path) -> Result<File, ModelError> {
+    let open = || match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other("not a regular file")),
+    };
+    open().map_err(ModelError::read(path))
+}
+
 fn digest(path: &Path) -> Result<(u64, Digest), ModelError> {
-    let mut file = File::open(path).map_err(ModelError::read(path))?;
+    let mut file = open_file(path)?;
     let digest = Digest::of_reader(&mut file).map_err(ModelError::read(path))?;
     let size = file.stream_position().map_err(ModelError::read(path))?;
     Ok((size, digest))
 }
 
 fn header(path: &Path) -> Result<GgufHeader, ModelError> {
-    let file = File::open(path).map_err(ModelError::read(path))?;
+    let file = open_file(path)?;
     let size = file.metadata().map_err(ModelError::read(path))?.len();
     read_header(BufReader::new(file), size)
         .map_err(|source| ModelError::Header { path: path.to_owned(), source })

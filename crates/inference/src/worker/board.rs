@@ -41,8 +41,11 @@ struct State {
     /// Whether the last request taken was an element of a batch that had waited
     /// for long.
     was_late: bool,
-    /// Since when a request is being prepared.
-    preparing: Option<Instant>,
+    /// Beats so far. Stalls are counted in them, not timed: when the whole process was
+    /// stopped, no thread is to blame.
+    beats: u32,
+    /// The beat at which a request began to be prepared.
+    preparing: Option<u32>,
     progress: Progress,
 }
 
@@ -51,14 +54,15 @@ struct Running {
     priority: Priority,
     cancelled: Arc<AtomicBool>,
     since: Instant,
-    stepped: Instant,
+    /// The beat of its last step.
+    stepped: u32,
 }
 
 impl Running {
-    fn new(request: &Prepared) -> Self {
-        let (now, cancelled) = (Instant::now(), Arc::clone(&request.cancelled));
+    fn new(request: &Prepared, beat: u32) -> Self {
         let (id, priority) = (request.id, request.priority);
-        Self { id, priority, cancelled, since: now, stepped: now }
+        let cancelled = Arc::clone(&request.cancelled);
+        Self { id, priority, cancelled, since: Instant::now(), stepped: beat }
     }
 }
 
@@ -69,6 +73,7 @@ impl Board {
             running: (0..lanes).map(|_| None).collect(),
             closed: false,
             was_late: false,
+            beats: 0,
             preparing: None,
             progress: Progress::default(),
         };
@@ -77,7 +82,8 @@ impl Board {
 
     /// Notes that a request is being prepared.
     pub(super) fn prepare(&self) {
-        self.lock().preparing = Some(Instant::now());
+        let mut state = self.lock();
+        state.preparing = Some(state.beats);
     }
 
     /// Puts a request in the queue, unless its preparation failed.
@@ -86,7 +92,7 @@ impl Board {
         state.preparing = None;
         state.waiting.extend(request);
         self.report(&mut state);
-        // All of them, because it is not for each: see `take`.
+        // All of them, because not every lane may take it: see `take`.
         self.wake.notify_all();
     }
 
@@ -98,6 +104,7 @@ impl Board {
             if state.closed {
                 return;
             }
+            state.beats += 1;
             self.expire(&mut state);
             self.report(&mut state);
         }
@@ -127,8 +134,6 @@ impl Board {
     /// that is idle, because only the first can decode with all threads.
     pub(super) fn take(&self, lane: usize, held: &[LlamaToken]) -> Option<Prepared> {
         let mut state = self.lock();
-        state.running[lane] = None;
-        self.report(&mut state);
         loop {
             if state.closed {
                 return None;
@@ -139,13 +144,22 @@ impl Board {
                 let at = next(&state.waiting, held, state.was_late);
                 if let Some(request) = state.waiting.remove(at) {
                     state.was_late = is_late(&request);
-                    state.running[lane] = Some(Running::new(&request));
+                    state.running[lane] = Some(Running::new(&request, state.beats));
                     self.report(&mut state);
                     return Some(request);
                 }
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Sends the outcome of a lane's request. The front hears first that the lane is
+    /// free, so that whoever asks next finds it so.
+    pub(super) fn finish(&self, lane: usize, outcome: &FromWorker) {
+        let mut state = self.lock();
+        state.running[lane] = None;
+        self.report(&mut state);
+        self.outbox.send(outcome);
     }
 
     /// Sends a message to the front.
@@ -157,8 +171,9 @@ impl Board {
     /// one at work.
     pub(super) fn stepped(&self, lane: usize, tokens: usize) -> bool {
         let mut state = self.lock();
+        let beat = state.beats;
         if let Some(running) = &mut state.running[lane] {
-            running.stepped = Instant::now();
+            running.stepped = beat;
         }
         state.progress.batches += 1;
         state.progress.batch_tokens += tokens as u64;
@@ -180,14 +195,14 @@ impl Board {
     /// Sends the state.
     fn report(&self, state: &mut State) {
         let steps = state.running.iter().flatten().map(|running| running.stepped);
-        let stalled = steps.chain(state.preparing).map(milliseconds_since).max();
+        let stalled = steps.chain(state.preparing).map(|beat| state.beats - beat).max();
         let busy = state.running.iter().flatten().map(|running| BusyLane {
             priority: running.priority,
-            busy_ms: milliseconds_since(running.since),
+            busy_ms: count(running.since.elapsed().as_millis() as usize),
         });
         state.progress.running = busy.collect();
         state.progress.queued = count(state.waiting.len());
-        state.progress.stalled_ms = stalled.unwrap_or_default();
+        state.progress.stalled_ms = stalled.unwrap_or(0) * count(HEARTBEAT.as_millis() as usize);
         self.outbox.send(&FromWorker::Progress(state.progress.clone()));
     }
 
@@ -211,10 +226,6 @@ fn next(waiting: &VecDeque<Prepared>, held: &[LlamaToken], was_late: bool) -> us
     let patient = oldest.is_some_and(|(_, oldest)| oldest.received.elapsed() < PATIENCE);
     let same = equals.find(|(_, request)| patient && request.prompt.tokens == held);
     same.or(oldest).map_or(0, |(at, _)| at)
-}
-
-fn milliseconds_since(since: Instant) -> u32 {
-    count(since.elapsed().as_millis() as usize)
 }
 
 fn is_late(request: &Prepared) -> bool {

@@ -81,13 +81,19 @@ impl<'model> Lane<'model> {
         Ok(Self { context, batch, chunk, kept, held: Vec::new(), branches: 0 })
     }
 
-    /// Decodes the prefix all prompts share, for all lanes.
+    /// Decodes the prefix all prompts share, for all lanes. Calls `before` with the tokens
+    /// of each chunk.
     pub(super) fn decode_prefix(
         &mut self,
         tokens: &[LlamaToken],
+        mut before: impl FnMut(usize),
     ) -> Result<Prefix, InferenceError> {
         let feed = Feed { sequence: PROMPT, position: 0, tokens, logits: true };
-        self.feed(&[feed], |_| Ok(()), |_, _| Ok(()))?;
+        let before = |tokens| {
+            before(tokens);
+            Ok(())
+        };
+        self.feed(&[feed], before, |_, _| Ok(()))?;
         let state = self.save()?;
         self.clear(PROMPT, 0)?;
         Ok(Prefix { tokens: count(tokens.len()), state })

@@ -18,9 +18,14 @@ mod thesis;
 mod threads;
 
 use std::{
+    cell::RefCell,
     ffi::CStr,
+    fs::File,
     io,
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::net::UnixStream,
+    },
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -31,8 +36,13 @@ use llama_cpp_2::{
     llama_backend::LlamaBackend,
     model::{LlamaModel, params::LlamaModelParams},
 };
-use nix::sys::{prctl, signal::Signal};
+use nix::sys::{
+    prctl,
+    signal::{SigSet, Signal},
+};
 use tracing::{error, info};
+
+use domain::Digest;
 
 use self::{
     board::Board,
@@ -42,7 +52,7 @@ use self::{
     prompt::Prompts,
     states::Kept,
     thesis::{Prepared, Session},
-    threads::WIDE_LANE,
+    threads::{WIDE_LANE, Width},
 };
 use crate::{
     engine::ModelInfo,
@@ -86,6 +96,9 @@ fn run() -> io::Result<()> {
     // Closing the socket ends the worker too; this covers a front that dies
     // while the worker is stopped.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from)?;
+    // These are for the front, which drains its workers; a terminal and `pkill` send
+    // them to both. Threads started from here on inherit this.
+    SigSet::from_iter([Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM]).thread_block()?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut reader = socket.try_clone()?;
     let outbox = Outbox(Arc::new(Mutex::new(socket)));
@@ -105,7 +118,10 @@ fn run() -> io::Result<()> {
 
 fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), String> {
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
-    let model = LlamaModel::load_from_file(&backend, &start.model, &LlamaModelParams::default())
+    let file = checked_file(start)?;
+    // The file that was checked, whatever has its name by now.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default())
         .map_err(|error| error.to_string())?;
     let model = Arc::new(model);
     let prompts = Arc::new(Prompts::new(Arc::clone(&model), start.chat_template)?);
@@ -117,17 +133,18 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     };
     let kept = Kept::new(start.context.prompt_cache_bytes);
     let context = &start.context;
-    let lends = context.threads == 1;
+    let is_wide = |lane| context.threads == 1 && lane == WIDE_LANE;
     let mut lanes = (0..context.lanes as usize).map(|lane| {
-        let is_wide = lends && lane == WIDE_LANE;
-        let threads = if is_wide { context.lanes } else { context.threads };
+        let threads = if is_wide(lane) { context.lanes } else { context.threads };
         Lane::open(&backend, &model, context, threads, kept.clone())
     });
     // This thread is the first lane's from here on.
     let mut first = lanes.next().ok_or("there is no lane")??;
     let others = lanes.collect::<Result<Vec<_>, _>>()?;
-    let prefix =
-        first.decode_prefix(&prefix).map_err(|error| format!("the system prompt: {error}"))?;
+    let mut width = Width::new(context.chunk as usize);
+    let prefix = first
+        .decode_prefix(&prefix, |tokens| width.choose(tokens, is_wide(WIDE_LANE)))
+        .map_err(|error| format!("the system prompt: {error}"))?;
     let grammars = grammars.join().map_err(|_| "the vocabulary cannot be indexed".to_owned())??;
 
     let prefix_tokens = prefix.tokens;
@@ -152,22 +169,39 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let info = describe(&model, start, prefix_tokens);
     info!(model.name = info.name, model.prefix_tokens = prefix_tokens, "worker ready");
     outbox.send(&FromWorker::Ready(info));
-    let work = |index| Work {
+    let work = |index, width| Work {
         model: &model,
         prompts: &prompts,
         prefix: &prefix,
         board: &board,
         index,
-        is_wide: lends && index == WIDE_LANE,
+        width: RefCell::new(width),
     };
     thread::scope(|scope| {
         for (lane, index) in others.into_iter().zip(1..) {
-            let work = work(index);
+            let work = work(index, None);
             scope.spawn(move || work.run(lane));
         }
-        work(WIDE_LANE).run(first);
+        work(WIDE_LANE, is_wide(WIDE_LANE).then_some(width)).run(first);
     });
     Ok(())
+}
+
+/// Opens the model file and checks that it is still the one whose digest receipts will
+/// name. Costs about 60 ms for 100 MB.
+fn checked_file(start: &Start) -> Result<File, String> {
+    let path = start.model.display();
+    let unreadable = |error: io::Error| format!("{path} cannot be read: {error}");
+    let mut file = File::open(&start.model).map_err(unreadable)?;
+    let digest = Digest::of_reader(&mut file).map_err(unreadable)?;
+    if digest != start.model_digest {
+        return Err(format!(
+            "{path} has changed since it was checked: its sha256 was {} and is {digest}; \
+             put the file back, or let the server read engine.model again (SIGHUP)",
+            start.model_digest
+        ));
+    }
+    Ok(file)
 }
 
 /// What a lane's thread needs.
@@ -177,8 +211,8 @@ struct Work<'a, 'model> {
     prefix: &'a Prefix,
     board: &'a Board,
     index: usize,
-    /// Whether it uses the threads of the other lanes while they are idle.
-    is_wide: bool,
+    /// Of a lane that uses the threads of the others while they are idle.
+    width: RefCell<Option<Width>>,
 }
 
 impl<'model> Work<'_, 'model> {
@@ -196,10 +230,11 @@ impl<'model> Work<'_, 'model> {
             let is_poisoned = matches!(outcome, Err(InferenceError::NotFinite));
             let poisoned = is_poisoned.then_some(&request.prompt);
             let reset = lane.reset(self.prompt_end(&request), poisoned);
-            self.board.tell(&match outcome {
+            let outcome = match outcome {
                 Ok(generation) => FromWorker::Finished { id, generation },
                 Err(error) => FromWorker::Failed { id, error },
-            });
+            };
+            self.board.finish(self.index, &outcome);
             if let Err(error) = reset {
                 // It would mix two requests.
                 error!(error = &error as &dyn std::error::Error, "a lane cannot be reset");

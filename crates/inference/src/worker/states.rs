@@ -8,8 +8,8 @@ use moka::{policy::EvictionPolicy, sync::Cache};
 use super::prompt::Turns;
 use crate::protocol::count;
 
-/// Days whose states are kept, some megabytes each.
-const DAYS_MAX: u64 = 8;
+/// Bound on the states of days: 16 days of the default model, some of a large one.
+const DAY_BYTES_MAX: u64 = 64 << 20;
 
 /// The state of a sequence after some tokens and the prefix before them.
 type States = Cache<Vec<LlamaToken>, Arc<SeqState>>;
@@ -23,14 +23,17 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Keeps a few days, and prompts of so many bytes.
+    /// Keeps some days, and prompts of so many bytes.
     pub(super) fn new(prompt_bytes: u64) -> Self {
-        let days = Cache::builder().max_capacity(DAYS_MAX).eviction_policy(EvictionPolicy::lru());
-        let prompts = Cache::builder()
-            .max_capacity(prompt_bytes)
-            .weigher(|_, state: &Arc<SeqState>| count(state.byte_len()))
-            .eviction_policy(EvictionPolicy::lru());
-        Self { days: days.build(), prompts: (prompt_bytes > 0).then(|| prompts.build()) }
+        let states = |bytes| -> States {
+            Cache::builder()
+                .max_capacity(bytes)
+                .weigher(|_, state: &Arc<SeqState>| count(state.byte_len()))
+                .eviction_policy(EvictionPolicy::lru())
+                .build()
+        };
+        let prompts = (prompt_bytes > 0).then(|| states(prompt_bytes));
+        Self { days: states(DAY_BYTES_MAX), prompts }
     }
 
     /// Returns the state after a prompt.

@@ -21,7 +21,6 @@ use super::{
     lane::{Feed, Lane, PROMPT},
     prompt::Turns,
     sampler::Sampler,
-    threads,
 };
 use crate::{
     engine::{Generation, Priority, Sampling, Timings, Usage, Written},
@@ -101,6 +100,9 @@ impl<'a, 'model> Session<'a, 'model> {
 
     /// Decodes the thesis; the lane must be reset afterwards, whatever happened.
     pub(super) fn run(mut self) -> Result<Generation, InferenceError> {
+        if let Some(width) = &mut *self.work.width.borrow_mut() {
+            width.begin();
+        }
         let mut since = Instant::now();
         self.timings.queue_ms = milliseconds(self.request.received, since);
         let prefix = self.work.prefix;
@@ -293,8 +295,8 @@ fn go_on(
 ) -> Result<(), InferenceError> {
     step_tokens.push(count(tokens));
     let is_alone = work.board.stepped(work.index, tokens);
-    if work.is_wide {
-        threads::use_all(is_alone);
+    if let Some(width) = &mut *work.width.borrow_mut() {
+        width.choose(tokens, is_alone);
     }
     if request.cancelled.load(Ordering::Relaxed) {
         return Err(InferenceError::Cancelled);

@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use contract::Pick;
 use futures::future::join_all;
 use inference::{Engine, Generation, GenerationRequest};
+use tokio::time::timeout;
 
 use super::{engine, engine_with, request, sampled};
 
@@ -28,7 +31,8 @@ async fn alone(engine: &Engine, requests: &[GenerationRequest]) -> Vec<Identity>
 
 #[tokio::test]
 async fn a_request_gives_the_same_bytes_whatever_surrounds_it() {
-    // Nothing is kept, so that each prompt is decoded where it is asked.
+    // No prompt is kept, so that each is decoded where it is asked. Alone it is decoded
+    // with the threads of all lanes.
     let engine = engine_with(|config| config.context.prompt_cache_bytes = 0).await;
     let requests: Vec<_> =
         (0..10).map(|i| if i % 2 == 0 { request(i) } else { sampled(i, u64::from(i)) }).collect();
@@ -39,17 +43,25 @@ async fn a_request_gives_the_same_bytes_whatever_surrounds_it() {
     shuffled.reverse();
     reordered.reverse();
     assert_eq!(all(&engine, &shuffled).await, reordered, "ten in another order");
+    // One that its caller gave up leaves nothing behind, wherever it was.
+    for (i, delay) in [5, 40, 90, 150, 250, 400].into_iter().enumerate() {
+        let given_up = engine.generate(request(40 + 4 * u32::try_from(i).unwrap()));
+        let _ = timeout(Duration::from_millis(delay), given_up).await;
+        let after = alone(&engine, &requests[i..=i]).await;
+        assert_eq!(after, expected[i..=i], "given up after {delay} ms");
+    }
     engine.shutdown().await;
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(2));
-    let threads = u32::try_from(threads).unwrap();
-    let other = engine_with(|config| {
-        config.context.lanes = 1;
-        config.context.threads = threads;
-    })
-    .await;
-    assert_eq!(all(&other, &requests[..4]).await, expected[..4], "another worker and threads");
-    // A worker that outlives the test by a moment would count as a leak.
-    other.shutdown().await;
+    // Prefix, days and prompts with one thread, and with two.
+    for threads in 1..=std::thread::available_parallelism().map_or(1, |n| n.get().min(2)) {
+        let other = engine_with(|config| {
+            config.context.lanes = 1;
+            config.context.threads = u32::try_from(threads).unwrap();
+        })
+        .await;
+        assert_eq!(all(&other, &requests).await, expected, "another worker, {threads} threads");
+        // A worker that outlives the test by a moment would count as a leak.
+        other.shutdown().await;
+    }
 }
 
 /// A prompt that is asked again is not decoded again, and that shows nowhere
