@@ -15,8 +15,7 @@ case $R2R_DATA_DIR in
     /*) ;;
     *) R2R_DATA_DIR=$ROOT/$R2R_DATA_DIR ;;
 esac
-R2R_SERVER__DATA__DIR=$R2R_DATA_DIR
-export PATH R2R_DATA_DIR R2R_SERVER__DATA__DIR
+export PATH R2R_DATA_DIR
 
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 # shellcheck disable=SC2034 # for the scripts that source this file

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use contract::{DraftClaim, Pick, Plan, Receipt, SectionPlan, VerdictKind, Writing};
-use domain::{AsOf, AsOfRead, Digest, EvidenceItem, Label, LabelProbs};
+use domain::{AsOf, AsOfRead, Digest, EvidenceItem, LabelProbs};
 use inference::{
     EngineConfig, GenerationRequest, WorkerCommand, Writer,
     model::{ModelManifest, locate},
@@ -79,14 +79,7 @@ pub fn engine_config() -> EngineConfig {
 /// Returns the request for the thesis of a read.
 #[must_use]
 pub fn request(read: &AsOfRead, seed: u64) -> GenerationRequest {
-    GenerationRequest {
-        plan: contract::plan(read),
-        codes: Label::ALL.map(Label::code),
-        seed,
-        sampling: Writer::DEFAULT_SAMPLING,
-        max_tokens: 32,
-        timeout: PATIENT,
-    }
+    GenerationRequest::new(contract::plan(read), seed, Writer::DEFAULT_SAMPLING, PATIENT)
 }
 
 /// Returns the first evidence a plan lets each claim cite, read neutrally.

@@ -235,7 +235,7 @@ pub struct Receipt {
     pub min_p: f64,
     /// The calibration applied to the probabilities.
     pub calibration: &'static str,
-    /// Version of r2r.
+    /// Version of r2r, and a digest of its decoder: equal ones decode in the same steps.
     pub code_version: String,
     /// Instruction sets the kernels were built for: native and portable builds
     /// differ in the last bits.

@@ -12,7 +12,7 @@ use contract::{
     Claim, DraftClaim, PickError, Plan, Receipt, Thesis, VerdictKind, Writing,
     invariants::{self, Violation},
 };
-use domain::{AsOfRead, Digest, Label, LabelProbs, LabelProbsError};
+use domain::{AsOfRead, Digest, LabelProbs, LabelProbsError};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -25,9 +25,6 @@ use crate::{
     metrics,
     model::PreparedModel,
 };
-
-/// Bound on the tokens of one claim; the phrases end well below it.
-const MAX_TOKENS: u32 = 32;
 
 /// Time in which a new model must write its first thesis.
 const GOLDEN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,7 +56,7 @@ fn code_version(chunk: u32) -> String {
     };
     let libraries = LOCK.split("[[package]]").filter(is_of_decoder);
     let mut parts: Vec<&str> = DECODER.into_iter().chain(libraries).collect();
-    let sizes = format!("chunk {chunk}, tokens {MAX_TOKENS}");
+    let sizes = format!("chunk {chunk}, tokens {}", GenerationRequest::MAX_TOKENS);
     parts.push(&sizes);
     let digest = Digest::of(parts.join("\0")).to_string();
     format!("{}+{}", env!("CARGO_PKG_VERSION"), &digest[..12])
@@ -69,9 +66,15 @@ fn code_version(chunk: u32) -> String {
 #[derive(Clone)]
 pub struct Writer {
     engine: Engine,
+    edition: Edition,
+    sampling: Sampling,
+}
+
+/// What all receipts of this program have in common.
+#[derive(Clone)]
+struct Edition {
     contract_digest: Digest,
     code_version: Arc<str>,
-    sampling: Sampling,
 }
 
 /// How a thesis is to be written.
@@ -114,10 +117,12 @@ impl Writer {
     /// # Errors
     /// Fails when the worker cannot load the model.
     pub async fn start(config: EngineConfig, sampling: Sampling) -> Result<Self, InferenceError> {
-        let contract_digest = contract::contract_digest();
-        let code_version = code_version(config.context.chunk).into();
+        let edition = Edition {
+            contract_digest: contract::contract_digest(),
+            code_version: code_version(config.context.chunk).into(),
+        };
         let engine = Engine::start(config).await?;
-        Ok(Self { engine, contract_digest, code_version, sampling })
+        Ok(Self { engine, edition, sampling })
     }
 
     /// Returns the engine, for its status and its shutdown.
@@ -135,8 +140,8 @@ impl Writer {
     pub async fn write(&self, read: &AsOfRead, ask: WriteRequest) -> Result<Thesis, WriteError> {
         let WriteRequest { seed, admission, timeout, claims } = ask;
         let plan = contract::plan(read);
-        let request = self.request(&plan, seed, timeout);
-        let receipt = self.receipt(admission.model(), read, &request);
+        let request = GenerationRequest::new(plan.clone(), seed, self.sampling, timeout);
+        let receipt = self.edition.receipt(admission.model(), read, &request);
         let generation = match claims {
             None => self.engine.generate_telling(request, admission, None).await?,
             Some(claims) => {
@@ -165,14 +170,14 @@ impl Writer {
         read: Arc<AsOfRead>,
     ) -> Result<(), InferenceError> {
         let plan = contract::plan(&read);
-        let golden = self.request(&plan, 0, GOLDEN_TIMEOUT);
-        let (writer, request) = (self.clone(), golden.clone());
+        let golden = GenerationRequest::new(plan.clone(), 0, self.sampling, GOLDEN_TIMEOUT);
+        let (edition, request) = (self.edition.clone(), golden.clone());
         let accept = move |model: &ModelInfo, generation: &Generation| {
             let [first, others @ ..] = generation.code_logits;
             if others.iter().all(|logit| logit.to_bits() == first.to_bits()) {
                 return Err("its decision tells no label from another".to_owned());
             }
-            let receipt = writer.receipt(model, &read, &request);
+            let receipt = edition.receipt(model, &read, &request);
             compose(&read, &plan, generation, receipt).map(drop).map_err(|error| {
                 let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
                 format!("its first thesis is not sound: {error}{cause}")
@@ -180,18 +185,9 @@ impl Writer {
         };
         self.engine.swap(model, golden, accept).await
     }
+}
 
-    fn request(&self, plan: &Plan, seed: u64, timeout: Duration) -> GenerationRequest {
-        GenerationRequest {
-            plan: plan.clone(),
-            codes: Label::ALL.map(Label::code),
-            seed,
-            sampling: self.sampling,
-            max_tokens: MAX_TOKENS,
-            timeout,
-        }
-    }
-
+impl Edition {
     /// Returns the receipt of an answer: equal receipts name equal inputs.
     fn receipt(&self, model: &ModelInfo, read: &AsOfRead, request: &GenerationRequest) -> Receipt {
         Receipt {

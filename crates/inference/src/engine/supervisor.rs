@@ -184,12 +184,12 @@ impl Supervisor {
     fn on_message(&mut self, worker: usize, message: FromWorker) {
         match message {
             FromWorker::Progress(progress) => {
-                let Worker { link, role } = &mut self.workers[worker];
-                metrics::progress(&link.progress, &progress);
-                if matches!(role, Role::Serving) {
+                let worker = &mut self.workers[worker];
+                metrics::progress(&worker.link.progress, &progress);
+                if worker.is_serving() {
                     self.load.observe(&progress.running);
                 }
-                link.progress = progress;
+                worker.link.progress = progress;
                 self.publish();
             }
             FromWorker::Written { id, claim } => self.requests.tell(id, claim),

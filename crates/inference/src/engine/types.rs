@@ -3,7 +3,7 @@
 use std::{num::NonZero, ops::Range, sync::Arc, thread, time::Duration};
 
 use contract::{Pick, Plan};
-use domain::Digest;
+use domain::{Digest, Label};
 use serde::{Deserialize, Serialize};
 
 use crate::{error::InferenceError, model::PreparedModel, process::WorkerCommand};
@@ -163,6 +163,15 @@ impl GenerationRequest {
     pub const CLAIMS_MAX: u32 = 14;
     /// Longest prompt or rules in bytes.
     pub const MAX_TEXT_BYTES: usize = 1 << 20;
+    /// Bound on the tokens of a claim; the phrases of a plan end well below it.
+    pub const MAX_TOKENS: u32 = 32;
+
+    /// Asks for the thesis of a plan.
+    #[must_use]
+    pub fn new(plan: Plan, seed: u64, sampling: Sampling, timeout: Duration) -> Self {
+        let codes = Label::ALL.map(Label::code);
+        Self { plan, codes, seed, sampling, max_tokens: Self::MAX_TOKENS, timeout }
+    }
 
     pub(crate) fn check(&self) -> Result<(), InferenceError> {
         let refuse = |field: &str, expected: &str, found: String| {

@@ -60,7 +60,7 @@ pub enum ModelError {
         path: PathBuf,
         /// `size` or `sha256`.
         field: &'static str,
-        /// Value of the manifest.
+        /// What the manifest, or an earlier look at the file, says.
         expected: String,
         /// Value of the file.
         found: String,
