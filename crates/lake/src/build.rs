@@ -106,13 +106,16 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     let mut data_sources = Vec::new();
     let (mut records, mut rejected) = (Vec::new(), Vec::new());
     for kind in Kind::ALL {
-        let (source, parsed) = parse_kind(options, kind)?;
-        options.progress.set_message(format!("writing {}", kind.file()));
-        let path = temp.path().join(kind.file());
-        write_parquet(&path, &parsed.batch)?;
-        data_sources.push(data_source(kind, source, &parsed, &path)?);
-        records.push((kind, parsed.batch.num_rows()));
-        rejected.extend(parsed.rejected);
+        let mut count = 0;
+        for (n, (source, parsed)) in parse_kind(options, kind)?.into_iter().enumerate() {
+            options.progress.set_message(format!("writing {}", kind.file(n)));
+            let path = temp.path().join(kind.file(n));
+            write_parquet(&path, &parsed.batch)?;
+            data_sources.push(data_source(kind, source, &parsed, &path)?);
+            count += parsed.batch.num_rows();
+            rejected.extend(parsed.rejected);
+        }
+        records.push((kind, count));
     }
     let manifest = manifest(options, data_sources)?;
     let id = manifest.hash;
@@ -131,32 +134,28 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     Ok(BuildReport { id, dir, already_built, records, rejected })
 }
 
+/// Reads all feeds of a kind.
 fn parse_kind<'a>(
     options: &BuildOptions<'a>,
     kind: Kind,
-) -> Result<(&'a Source, Parsed), LakeError> {
+) -> Result<Vec<(&'a Source, Parsed)>, LakeError> {
     let universe = options.universe;
-    let id = match kind {
-        Kind::Bars => &universe.feeds.bars,
-        Kind::Index => &universe.feeds.index,
-        Kind::News => &universe.feeds.news,
-        Kind::Facts => &universe.feeds.facts,
-        Kind::Insider => &universe.feeds.insider,
-        Kind::Macro => macro_source(universe)?,
-    };
-    let source = options.sources.get(id)?;
     let cache = PackageCache::new(options.data_dir.join("packages"));
-    let archive = cache.fetch(source, options.progress)?;
-    options.progress.set_message(format!("reading {} of {}", kind.table(), source.title()));
-    let feed = Feed { source, archive: &archive, kind };
-    let parsed = match kind {
-        Kind::Bars | Kind::Index => records::read_bars(&feed, universe),
-        Kind::Macro => records::read_macros(&feed, universe),
-        Kind::News => records::read_news(&feed, universe),
-        Kind::Facts => records::read_facts(&feed, universe),
-        Kind::Insider => records::read_insider(&feed, universe),
-    }?;
-    Ok((source, parsed))
+    let mut found = Vec::new();
+    for config in universe.feeds.iter().filter(|feed| feed.kind == kind) {
+        let source = options.sources.get(&config.source)?;
+        let archive = cache.fetch(source, options.progress)?;
+        options.progress.set_message(format!("reading {} of {}", kind.table(), source.title()));
+        let feed = Feed { source, archive: &archive, kind, role: config.role() };
+        found.push((source, records::read(&feed, universe, config)?));
+    }
+    if kind == Kind::Macro && !universe.macro_series.is_empty() {
+        let source = options.sources.get(macro_source(universe)?)?;
+        let archive = cache.fetch(source, options.progress)?;
+        let feed = Feed { source, archive: &archive, kind, role: kind.key() };
+        found.push((source, records::finish(records::read_macros(&feed, universe)?)?));
+    }
+    Ok(found)
 }
 
 /// One file has one source: the macro series of a universe share theirs.
@@ -167,7 +166,7 @@ fn macro_source(universe: &Universe) -> Result<&String, LakeError> {
         Some(id) if ids.all(|other| other == id) => Ok(id),
         _ => Err(LakeError::Config {
             origin: format!("universe {}", universe.id),
-            reason: "its macro series must come from one source, at least one series".to_owned(),
+            reason: "its macro series must come from one source".to_owned(),
         }),
     }
 }
@@ -202,7 +201,7 @@ fn data_source(
         date_range: date_range(&parsed.batch),
         record_count: parsed.batch.num_rows() as u64,
         tickers,
-        file_path: kind.file(),
+        file_path: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         file_hash: Digest::of_reader(opened).map_err(LakeError::io("read", file))?,
     })
 }

@@ -39,8 +39,8 @@ pub use manifest::{
     UniverseInfo, validate,
 };
 pub use package::PackageCache;
-pub use records::{Kind, Rejected};
+pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use rsi::{rsi_wilder, rsi_wilder_series};
 pub use snapshot::{Snapshot, TickerInfo, current_dir, read_parquet};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
-pub use universe::{Feeds, MacroSeries, Name, Period, Universe};
+pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Universe};

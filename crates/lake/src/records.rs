@@ -6,66 +6,114 @@
 //! read is not dropped but [`Rejected`] with a reason.
 
 mod bars;
+mod cells;
 mod facts;
 mod insider;
 mod macros;
+mod mapped;
 mod news;
+mod rows;
 mod table;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::table::time_type;
-pub(crate) use self::{
-    bars::read_bars, facts::read_facts, insider::read_insider, macros::read_macros, news::read_news,
+pub use self::mapped::{TableMapping, TimeRule};
+pub(crate) use self::rows::{
+    Action, ActionType, Article, Bar, Estimate, Fact, Filing, FilingText, IndexBar, Observation,
+    PriceBasis, Record, Transaction,
 };
-use crate::{Archive, LakeError, Source};
+pub(crate) use self::table::{finish, time_type};
+pub(crate) use self::{
+    bars::{read_wide_closes, read_wide_index},
+    facts::read_facts,
+    insider::read_insider,
+    macros::read_macros,
+    mapped::{FromCells, read_mapped},
+    news::{read_news, tone},
+};
+use crate::{Archive, FeedConfig, Format, LakeError, Source, Universe};
 
 /// A kind of record: one Parquet file of a snapshot, one table of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Daily closes of the names, adjusted for later splits and dividends.
+    /// Sessions of the names: open, high, low, close and volume as traded, or
+    /// closes adjusted for later splits and dividends where a source has no others.
     ///
-    /// Only ratios of two closes of one name may be used, never levels: an
-    /// adjustment multiplies all earlier closes by the same factor, which a
+    /// Of adjusted closes only ratios of two of one name may be used, never levels:
+    /// an adjustment multiplies all earlier closes by the same factor, which a
     /// ratio does not see and a level would leak.
     Bars,
+    /// Splits and dividends.
+    Actions,
     /// Daily closes of the market index.
     Index,
     /// Macro series.
     Macro,
     /// News articles with their tone.
     News,
+    /// Filings: that they were made, and when.
+    Filings,
+    /// Sections of the text of filings.
+    FilingTexts,
     /// Facts of filings, every version.
     Facts,
     /// Transactions of insiders, Form 4 and 4/A.
     Insider,
+    /// Estimates of brokers and their consensus.
+    Estimates,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Bars, Self::Index, Self::Macro, Self::News, Self::Facts, Self::Insider];
+    pub const ALL: [Self; 10] = [
+        Self::Bars,
+        Self::Actions,
+        Self::Index,
+        Self::Macro,
+        Self::News,
+        Self::Filings,
+        Self::FilingTexts,
+        Self::Facts,
+        Self::Insider,
+        Self::Estimates,
+    ];
+
+    /// Returns the name in configuration and manifests.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Macro => "macro",
+            other => other.table(),
+        }
+    }
 
     /// Returns the name of the table in queries.
     #[must_use]
     pub const fn table(self) -> &'static str {
         match self {
             Self::Bars => "bars",
+            Self::Actions => "actions",
             Self::Index => "index_bars",
             Self::Macro => "macro_series",
             Self::News => "news",
+            Self::Filings => "filings",
+            Self::FilingTexts => "filing_texts",
             Self::Facts => "facts",
             Self::Insider => "insider",
+            Self::Estimates => "estimates",
         }
     }
 
-    /// Returns the name of the file in a snapshot, e.g. `bars.parquet`.
+    /// Returns the name of the file of the kind's `n`-th feed in a snapshot:
+    /// `bars.parquet`, `bars_1.parquet`.
     #[must_use]
-    pub fn file(self) -> String {
-        format!("{}.parquet", self.table())
+    pub fn file(self, n: usize) -> String {
+        let table = self.table();
+        if n == 0 { format!("{table}.parquet") } else { format!("{table}_{n}.parquet") }
     }
 
     /// Tells whether records belong to a ticker, or else to the market.
@@ -104,6 +152,21 @@ pub(crate) struct Head {
     pub(crate) known_at: DateTime<Utc>,
 }
 
+/// Rows of one kind as an adapter reads them, in any order, and what it could not.
+#[derive(Debug)]
+pub(crate) struct Rows<R> {
+    pub(crate) rows: Vec<(Head, R)>,
+    pub(crate) rejected: Vec<Rejected>,
+    /// Files they come from.
+    pub(crate) members: Vec<String>,
+}
+
+impl<R> Default for Rows<R> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), rejected: Vec::new(), members: Vec::new() }
+    }
+}
+
 /// The records of one kind, sorted, and what was rejected on the way.
 #[derive(Debug)]
 pub(crate) struct Parsed {
@@ -112,12 +175,14 @@ pub(crate) struct Parsed {
     pub(crate) rejected: Vec<Rejected>,
 }
 
-/// A source, its archive and the kind that is read from it.
+/// A source, its archive, and the kind that is read from one of its files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Feed<'a> {
     pub(crate) source: &'a Source,
     pub(crate) archive: &'a Archive,
     pub(crate) kind: Kind,
+    /// Which of the source's members.
+    pub(crate) role: &'a str,
 }
 
 impl Feed<'_> {
@@ -138,4 +203,73 @@ impl Feed<'_> {
             reason: reason.to_string(),
         }
     }
+}
+
+/// Reads one feed of a universe.
+///
+/// # Errors
+/// Fails when the file has not the stated form, or the form holds no such records.
+pub(crate) fn read(
+    feed: &Feed<'_>,
+    universe: &Universe,
+    config: &FeedConfig,
+) -> Result<Parsed, LakeError> {
+    match (config.format, feed.kind) {
+        (Format::Table, kind) => {
+            let Some(mapping) = &config.table else {
+                return Err(no_such_records(feed, "a table without [feeds.table]"));
+            };
+            read_table(feed, universe, kind, mapping)
+        }
+        (Format::WideCloses, Kind::Bars) => finish(read_wide_closes(feed, universe)?),
+        (Format::WideCloses, Kind::Index) => finish(read_wide_index(feed)?),
+        (Format::NasdaqNews, Kind::News) => finish(read_news(feed, universe)?),
+        (Format::Companyfacts, Kind::Facts) => finish(read_facts(feed, universe)?),
+        (Format::Form345, Kind::Insider) => finish(read_insider(feed, universe)?),
+        (format, kind) => {
+            Err(no_such_records(feed, &format!("the format {format:?} holds no {}", kind.table())))
+        }
+    }
+}
+
+fn read_table(
+    feed: &Feed<'_>,
+    universe: &Universe,
+    kind: Kind,
+    mapping: &TableMapping,
+) -> Result<Parsed, LakeError> {
+    match kind {
+        Kind::Bars => finish(read_mapped::<Bar>(feed, universe, mapping)?),
+        Kind::Actions => finish(read_mapped::<Action>(feed, universe, mapping)?),
+        Kind::Index => finish(read_mapped::<IndexBar>(feed, universe, mapping)?),
+        Kind::Macro => finish(read_mapped::<Observation>(feed, universe, mapping)?),
+        Kind::News => finish(read_mapped::<Article>(feed, universe, mapping)?),
+        Kind::Filings => finish(read_mapped::<Filing>(feed, universe, mapping)?),
+        Kind::FilingTexts => finish(read_mapped::<FilingText>(feed, universe, mapping)?),
+        Kind::Facts => finish(read_mapped::<Fact>(feed, universe, mapping)?),
+        Kind::Insider => finish(read_mapped::<Transaction>(feed, universe, mapping)?),
+        Kind::Estimates => finish(read_mapped::<Estimate>(feed, universe, mapping)?),
+    }
+}
+
+/// Returns the table of a kind that has no records.
+pub(crate) fn empty(kind: Kind) -> Result<RecordBatch, LakeError> {
+    let parsed = match kind {
+        Kind::Bars => finish::<Bar>(Rows::default()),
+        Kind::Actions => finish::<Action>(Rows::default()),
+        Kind::Index => finish::<IndexBar>(Rows::default()),
+        Kind::Macro => finish::<Observation>(Rows::default()),
+        Kind::News => finish::<Article>(Rows::default()),
+        Kind::Filings => finish::<Filing>(Rows::default()),
+        Kind::FilingTexts => finish::<FilingText>(Rows::default()),
+        Kind::Facts => finish::<Fact>(Rows::default()),
+        Kind::Insider => finish::<Transaction>(Rows::default()),
+        Kind::Estimates => finish::<Estimate>(Rows::default()),
+    };
+    Ok(parsed?.batch)
+}
+
+fn no_such_records(feed: &Feed<'_>, reason: &str) -> LakeError {
+    let origin = format!("universe, feed {} of {}", feed.kind.key(), feed.source.id);
+    LakeError::Config { origin, reason: reason.to_owned() }
 }

@@ -1,9 +1,10 @@
 //! An immutable snapshot, opened and checked, ready for reads.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     fs::{self, File},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use chrono::{DateTime, NaiveDate};
@@ -11,7 +12,7 @@ use datafusion::{
     arrow::{
         array::{AsArray, RecordBatch},
         compute::concat_batches,
-        datatypes::TimestampMicrosecondType,
+        datatypes::{Schema, TimestampMicrosecondType},
     },
     parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
 };
@@ -19,7 +20,7 @@ use domain::{Digest, Ticker};
 
 use crate::{
     FeatureInfo, Kind, LakeError, Manifest, engine::Engine, feature_catalogue, package::verify,
-    tables::Tables, universe::Name,
+    records, tables::Tables, universe::Name,
 };
 
 /// The file that names the current snapshot.
@@ -77,28 +78,31 @@ impl Snapshot {
             let reason = "it was built for other feature files than this program's".to_owned();
             return Err(LakeError::BadSnapshot { path: dir.to_owned(), reason });
         }
-        let mut batches = BTreeMap::new();
+        let mut batches = BTreeMap::<Kind, Vec<RecordBatch>>::new();
         for source in &manifest.data_sources {
             // The schema allows plain file names only, so a manifest cannot point elsewhere.
             let file = dir.join(&source.file_path);
             verify(&file, source.file_hash, "remove the snapshot and run `r2r data build`")?;
-            batches.insert(source.source_type, read_parquet(&file)?);
+            batches.entry(source.source_type).or_default().push(read_parquet(&file)?);
         }
+        let batches = batches.into_iter().map(|(kind, batches)| Ok((kind, concat(&batches)?)));
+        let batches = batches.collect::<Result<_, LakeError>>()?;
         Self::from_batches(manifest, batches).await
     }
 
-    /// Makes a snapshot of record batches, one per kind, in any order of rows.
-    /// The caller vouches for what [`Snapshot::open`] checks.
+    /// Makes a snapshot of record batches, one per kind, in any order of rows; a kind
+    /// without one has no records. The caller vouches for what [`Snapshot::open`] checks.
     ///
     /// # Errors
-    /// Fails when a kind or a column is missing.
+    /// Fails when a column is missing.
     pub async fn from_batches(
         manifest: Manifest,
-        batches: BTreeMap<Kind, RecordBatch>,
+        mut batches: BTreeMap<Kind, RecordBatch>,
     ) -> Result<Self, LakeError> {
-        if let Some(kind) = Kind::ALL.iter().find(|kind| !batches.contains_key(kind)) {
-            let (path, reason) = (kind.file().into(), "the snapshot lacks this file".to_owned());
-            return Err(LakeError::BadSnapshot { path, reason });
+        for kind in Kind::ALL {
+            if let Entry::Vacant(entry) = batches.entry(kind) {
+                entry.insert(records::empty(kind)?);
+            }
         }
         let tables = Tables::new(batches)?;
         let engine = Engine::new(&tables, feature_catalogue()?).await?;
@@ -167,6 +171,13 @@ pub fn read_parquet(path: &Path) -> Result<RecordBatch, LakeError> {
     let schema = builder.schema().clone();
     let batches = builder.build()?.collect::<Result<Vec<_>, _>>()?;
     Ok(concat_batches(&schema, &batches)?)
+}
+
+fn concat(batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
+    match batches {
+        [] => Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))),
+        [first, ..] => Ok(concat_batches(&first.schema(), batches)?),
+    }
 }
 
 pub(crate) fn references(features: &[FeatureInfo]) -> Vec<crate::FeatureRef> {

@@ -102,7 +102,7 @@ impl Table {
         let mut columns = Vec::new();
         for key in keys {
             let Some(values) = batch.column_by_name(key).filter(|_| has_times) else {
-                let path = kind.file().into();
+                let path = kind.table().into();
                 let reason =
                     format!("it lacks the column {key} or its times are not UTC microseconds");
                 return Err(LakeError::BadSnapshot { path, reason });

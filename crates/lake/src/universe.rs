@@ -6,22 +6,46 @@ use std::{collections::BTreeMap, path::Path};
 use domain::Ticker;
 use serde::{Deserialize, Serialize};
 
-use crate::LakeError;
+use crate::{Kind, LakeError, TableMapping};
 
-/// Source id of each kind of record.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Where records of one kind come from. A kind may have several feeds, or none.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Feeds {
-    /// Daily closes of the names.
-    pub bars: String,
-    /// Daily closes of the market index.
-    pub index: String,
-    /// News articles.
-    pub news: String,
-    /// Companyfacts.
-    pub facts: String,
-    /// Form 4 transactions.
-    pub insider: String,
+pub struct FeedConfig {
+    /// Kind of record.
+    pub kind: Kind,
+    /// Source id.
+    pub source: String,
+    /// Form of the source's file.
+    pub format: Format,
+    /// Member of the source; the kind's name where absent.
+    pub member: Option<String>,
+    /// Columns of a [`Format::Table`].
+    pub table: Option<TableMapping>,
+}
+
+impl FeedConfig {
+    /// Returns the member of the source that is read.
+    #[must_use]
+    pub fn role(&self) -> &str {
+        self.member.as_deref().unwrap_or(self.kind.key())
+    }
+}
+
+/// Form of a file that holds records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// CSV with a `Date` column and a column of adjusted closes per symbol.
+    WideCloses,
+    /// JSON articles of the package nasdaq-news.
+    NasdaqNews,
+    /// EDGAR companyfacts JSON, one file per name.
+    Companyfacts,
+    /// The SEC's quarterly insider transactions data set.
+    Form345,
+    /// Any CSV, JSON lines or Parquet file, with [`FeedConfig::table`].
+    Table,
 }
 
 /// What period an observation of a macro series covers.
@@ -68,13 +92,21 @@ pub struct Name {
     pub issuer_ciks: Vec<u64>,
     /// How headlines call the company.
     pub aliases: Vec<String>,
-    /// The name's symbol per feed, where it differs from the others' rule.
+    /// The name's symbol per kind of record, where it is not the ticker.
     #[serde(default)]
     pub symbols: BTreeMap<String, String>,
 }
 
+impl Name {
+    /// Returns how sources of a kind of record call the name.
+    #[must_use]
+    pub fn symbol(&self, kind: Kind) -> &str {
+        self.symbols.get(kind.key()).map_or(self.ticker.as_str(), String::as_str)
+    }
+}
+
 /// A universe.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Universe {
     /// Short name, e.g. `R20`.
@@ -83,10 +115,10 @@ pub struct Universe {
     pub title: String,
     /// Selection bias to state in every report made on the universe.
     pub bias: String,
-    /// Source id of each kind of record.
-    pub feeds: Feeds,
-    /// Macro series.
-    #[serde(rename = "macro")]
+    /// Where records come from.
+    pub feeds: Vec<FeedConfig>,
+    /// Macro series in FRED's table form.
+    #[serde(rename = "macro", default)]
     pub macro_series: Vec<MacroSeries>,
     /// The companies, in order.
     pub names: Vec<Name>,
@@ -123,19 +155,24 @@ impl Universe {
         if let Some(twice) = tickers.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(invalid(format!("ticker {} is listed twice", twice[0])));
         }
+        for feed in &universe.feeds {
+            let kind = feed.kind.key();
+            if (feed.format == Format::Table) != feed.table.is_some() {
+                return Err(invalid(format!(
+                    "the feed {kind} of {}: [feeds.table] goes with format = \"table\", and only with it",
+                    feed.source
+                )));
+            }
+        }
         Ok(universe)
     }
 
     /// Returns the ids of all sources the universe needs, each once.
     #[must_use]
     pub fn source_ids(&self) -> Vec<&str> {
-        let Feeds { bars, index, news, facts, insider } = &self.feeds;
         let series = self.macro_series.iter().map(|m| m.source.as_str());
-        let mut ids: Vec<&str> = [bars, index, news, facts, insider]
-            .map(String::as_str)
-            .into_iter()
-            .chain(series)
-            .collect();
+        let mut ids: Vec<&str> =
+            self.feeds.iter().map(|feed| feed.source.as_str()).chain(series).collect();
         ids.sort_unstable();
         ids.dedup();
         ids

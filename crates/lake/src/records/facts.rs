@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Feed, Head, Parsed, Rejected, table};
+use super::{Fact, Feed, Head, Rows};
 use crate::{LakeError, Universe, calendar};
 
 #[derive(Deserialize)]
@@ -26,16 +26,9 @@ struct Row {
     filed: NaiveDate,
 }
 
-struct Fact {
-    cik: u64,
-    concept: String,
-    unit: String,
-    row: Row,
-}
-
 /// Reads the facts of every name that has a facts symbol.
-pub(crate) fn read_facts(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed, LakeError> {
-    let (mut members, mut rows, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+pub(crate) fn read_facts(feed: &Feed<'_>, universe: &Universe) -> Result<Rows<Fact>, LakeError> {
+    let mut found = Rows::default();
     for name in &universe.names {
         let Some(symbol) = name.symbols.get("facts") else {
             continue;
@@ -48,28 +41,10 @@ pub(crate) fn read_facts(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed,
             let reason = format!("it is about CIK {}, not {}", company.cik, name.ticker);
             return Err(feed.format(&member, reason));
         }
-        read_company(feed, name.ticker.as_str(), &member, &company, &mut rows, &mut rejected);
-        members.push(member);
+        read_company(feed, name.ticker.as_str(), &member, &company, &mut found);
+        found.members.push(member);
     }
-    table::finish(feed, members, rows, rejected, |rows| {
-        vec![
-            ("cik", table::floats(rows.iter().map(|(_, f)| f.cik as f64))),
-            ("concept", table::strings(rows.iter().map(|(_, f)| &*f.concept))),
-            ("unit", table::strings(rows.iter().map(|(_, f)| &*f.unit))),
-            ("period_start", table::optional_dates(rows.iter().map(|(_, f)| f.row.start))),
-            ("period_end", table::dates(rows.iter().map(|(_, f)| f.row.end))),
-            ("value", table::floats(rows.iter().map(|(_, f)| f.row.val))),
-            ("accession", table::strings(rows.iter().map(|(_, f)| &*f.row.accn))),
-            // Year and period of the filing, not of the fact.
-            ("filing_fy", table::floats(rows.iter().map(|(_, f)| f.row.fy.unwrap_or(0) as f64))),
-            (
-                "filing_fp",
-                table::strings(rows.iter().map(|(_, f)| f.row.fp.as_deref().unwrap_or(""))),
-            ),
-            ("form", table::strings(rows.iter().map(|(_, f)| &*f.row.form))),
-            ("filed", table::dates(rows.iter().map(|(_, f)| f.row.filed))),
-        ]
-    })
+    Ok(found)
 }
 
 fn read_company(
@@ -77,8 +52,7 @@ fn read_company(
     ticker: &str,
     member: &str,
     company: &CompanyFacts,
-    rows: &mut Vec<(Head, Fact)>,
-    rejected: &mut Vec<Rejected>,
+    found: &mut Rows<Fact>,
 ) {
     let nothing = serde_json::Map::new();
     let object = |value: &'_ Value| value.as_object().cloned();
@@ -89,10 +63,10 @@ fn read_company(
                 for (i, value) in values.as_array().into_iter().flatten().enumerate() {
                     let concept = format!("{taxonomy}:{concept}");
                     match fact(feed, ticker, company.cik, concept.clone(), unit, value) {
-                        Ok(row) => rows.push(row),
+                        Ok(row) => found.rows.push(row),
                         Err(reason) => {
                             let place = format!("{member} {concept} {unit}[{i}]");
-                            rejected.push(feed.reject(place, reason, &value.to_string()));
+                            found.rejected.push(feed.reject(place, reason, &value.to_string()));
                         }
                     }
                 }
@@ -110,12 +84,6 @@ fn fact(
     value: &Value,
 ) -> Result<(Head, Fact), String> {
     let row = Row::deserialize(value).map_err(|e| e.to_string())?;
-    if row.end > row.filed {
-        return Err("its period ends after it was filed".to_owned());
-    }
-    if row.start.is_some_and(|start| start > row.end) {
-        return Err("its period starts after it ends".to_owned());
-    }
     let start = row.start.map(|s| s.to_string()).unwrap_or_default();
     let head = Head {
         record_id: format!("{ticker}:{}:{concept}:{unit}:{start}:{}", row.accn, row.end),
@@ -126,7 +94,20 @@ fn fact(
         event_time: calendar::midnight(row.end),
         known_at: calendar::filing_known(row.filed),
     };
-    Ok((head, Fact { cik, concept, unit: unit.to_owned(), row }))
+    let fact = Fact {
+        cik,
+        concept,
+        unit: unit.to_owned(),
+        period_start: row.start,
+        period_end: row.end,
+        value: row.val,
+        accession: row.accn,
+        filing_fy: row.fy,
+        filing_fp: row.fp,
+        form: row.form,
+        filed: row.filed,
+    };
+    Ok((head, fact))
 }
 
 /// Returns the folder of a filing in EDGAR's archive.

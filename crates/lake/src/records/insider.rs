@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
 
-use super::{Feed, Head, Parsed, Rejected, facts::filing_url, table};
+use super::{Feed, Head, Rejected, Rows, Transaction, facts::filing_url};
 use crate::{LakeError, Universe, archive::read_inner_zip, calendar};
 
 /// Columns that are read of each table.
@@ -29,7 +29,8 @@ const TRANSACTION: [&str; 7] = [
     "TRANS_ACQUIRED_DISP_CD",
 ];
 
-struct Filing {
+/// What a filing's transactions have in common.
+struct Submission {
     ticker: String,
     cik: u64,
     filed: NaiveDate,
@@ -45,23 +46,12 @@ struct Owner {
     relationship: String,
 }
 
-struct Transaction {
-    accession: String,
-    form: String,
-    filed: NaiveDate,
-    period: NaiveDate,
-    orig_filed: Option<NaiveDate>,
-    owner: Owner,
-    trade_date: NaiveDate,
-    code: String,
-    acquired: String,
-    shares: f64,
-    price: Option<f64>,
-}
-
 /// Reads the transactions of the universe's issuers, matched by CIK: the
 /// trading symbol on a form is free text (`(KO)`), and changes hands.
-pub(crate) fn read_insider(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed, LakeError> {
+pub(crate) fn read_insider(
+    feed: &Feed<'_>,
+    universe: &Universe,
+) -> Result<Rows<Transaction>, LakeError> {
     let member = feed.source.member("insider", None)?;
     let zip = feed.archive.read(&member)?;
     let tsv = |file: &str, columns: &[&str]| Tsv::open(feed, &zip, &member, file, columns);
@@ -90,7 +80,7 @@ pub(crate) fn read_insider(feed: &Feed<'_>, universe: &Universe) -> Result<Parse
             Err(reason) => rejected.push(feed.reject(row.place(), reason, accession)),
         }
     }
-    table::finish(feed, vec![member], rows, rejected, columns)
+    Ok(Rows { rows, rejected, members: vec![member] })
 }
 
 /// Returns the universe's Forms 4 and 4/A by accession number. Other forms and
@@ -100,7 +90,7 @@ fn read_filings(
     universe: &Universe,
     submissions: &Tsv,
     rejected: &mut Vec<Rejected>,
-) -> HashMap<String, Filing> {
+) -> HashMap<String, Submission> {
     let issuers = issuers(universe);
     let mut filings = HashMap::new();
     for row in submissions.rows() {
@@ -119,79 +109,52 @@ fn read_filings(
     filings
 }
 
-fn columns(
-    rows: &[(Head, Transaction)],
-) -> Vec<(&'static str, datafusion::arrow::array::ArrayRef)> {
-    let all = || rows.iter().map(|(_, t)| t);
-    vec![
-        ("accession", table::strings(all().map(|t| &*t.accession))),
-        ("form", table::strings(all().map(|t| &*t.form))),
-        ("filed", table::dates(all().map(|t| t.filed))),
-        ("period", table::dates(all().map(|t| t.period))),
-        ("orig_filed", table::optional_dates(all().map(|t| t.orig_filed))),
-        ("owner_cik", table::strings(all().map(|t| &*t.owner.cik))),
-        ("owner_name", table::strings(all().map(|t| &*t.owner.name))),
-        ("owner_relationship", table::strings(all().map(|t| &*t.owner.relationship))),
-        ("trade_date", table::dates(all().map(|t| t.trade_date))),
-        ("code", table::strings(all().map(|t| &*t.code))),
-        ("acquired_disposed", table::strings(all().map(|t| &*t.acquired))),
-        ("shares", table::floats(all().map(|t| t.shares))),
-        ("price", table::optional_floats(all().map(|t| t.price))),
-    ]
-}
-
 fn issuers(universe: &Universe) -> BTreeMap<u64, &str> {
     let names = universe.names.iter();
     names.flat_map(|n| n.issuer_ciks.iter().map(|cik| (*cik, n.ticker.as_str()))).collect()
 }
 
-fn filing(cik: u64, ticker: &str, row: &Row<'_>) -> Result<Filing, String> {
+fn filing(cik: u64, ticker: &str, row: &Row<'_>) -> Result<Submission, String> {
     let filed = date(row.get("FILING_DATE")).ok_or("its filing date is not DD-MON-YYYY")?;
     let period =
         date(row.get("PERIOD_OF_REPORT")).ok_or("its period of report is not DD-MON-YYYY")?;
     let orig_filed = date(row.get("DATE_OF_ORIG_SUB"));
     let form = row.get("DOCUMENT_TYPE").to_owned();
-    Ok(Filing { ticker: ticker.to_owned(), cik, filed, period, form, orig_filed })
+    Ok(Submission { ticker: ticker.to_owned(), cik, filed, period, form, orig_filed })
 }
 
 fn transaction(
-    filing: &Filing,
+    filing: &Submission,
     owner: Option<&Owner>,
     row: &Row<'_>,
 ) -> Result<Transaction, String> {
     let trade_date =
         date(row.get("TRANS_DATE")).ok_or("its transaction date is not DD-MON-YYYY")?;
-    if trade_date > filing.filed {
-        return Err("it happened after it was filed".to_owned());
+    let number = |column: &str| row.get(column).parse::<f64>().ok();
+    let shares = number("TRANS_SHARES").ok_or("its number of shares is not a number")?;
+    let price = number("TRANS_PRICEPERSHARE");
+    if price.is_none() && !row.get("TRANS_PRICEPERSHARE").is_empty() {
+        return Err("its price is not a number".to_owned());
     }
-    let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
-    let shares =
-        number(row.get("TRANS_SHARES")).ok_or("its number of shares is not a number >= 0")?;
-    let price = row.get("TRANS_PRICEPERSHARE");
-    let price = match number(price) {
-        None if !price.is_empty() => return Err("its price is not a number >= 0".to_owned()),
-        price => price,
-    };
-    let acquired = row.get("TRANS_ACQUIRED_DISP_CD");
-    if !matches!(acquired, "A" | "D") {
-        return Err("it neither acquires (A) nor disposes (D)".to_owned());
-    }
+    let owner = owner.cloned().ok_or("its form names no owner")?;
     Ok(Transaction {
         accession: row.get("ACCESSION_NUMBER").to_owned(),
         form: filing.form.clone(),
         filed: filing.filed,
         period: filing.period,
         orig_filed: filing.orig_filed,
-        owner: owner.cloned().ok_or("its form names no owner")?,
+        owner_cik: owner.cik,
+        owner: owner.name,
+        relationship: owner.relationship,
         trade_date,
         code: row.get("TRANS_CODE").to_owned(),
-        acquired: acquired.to_owned(),
+        acquired: row.get("TRANS_ACQUIRED_DISP_CD").to_owned(),
         shares,
         price,
     })
 }
 
-fn head(feed: &Feed<'_>, filing: &Filing, transaction: &Transaction, key: &str) -> Head {
+fn head(feed: &Feed<'_>, filing: &Submission, transaction: &Transaction, key: &str) -> Head {
     Head {
         record_id: format!("{}-{key}", transaction.accession),
         ticker: filing.ticker.clone(),

@@ -3,42 +3,34 @@
 
 use chrono::{Days, NaiveDate, NaiveTime, Timelike};
 
-use super::{Feed, Head, Parsed, Rejected, table};
+use super::{Feed, Head, Observation, Rows};
 use crate::{
     LakeError, Universe, calendar,
     universe::{MacroSeries, Period},
 };
 
-struct Observation {
-    series: String,
-    period_end: NaiveDate,
-    value: f64,
-}
-
 /// Reads all macro series of the universe that `feed`'s source has.
-pub(crate) fn read_macros(feed: &Feed<'_>, universe: &Universe) -> Result<Parsed, LakeError> {
-    let (mut members, mut rows, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+pub(crate) fn read_macros(
+    feed: &Feed<'_>,
+    universe: &Universe,
+) -> Result<Rows<Observation>, LakeError> {
+    let mut found = Rows::default();
     for series in universe.macro_series.iter().filter(|s| s.source == feed.source.id) {
         let member = feed.source.member(&series.member, None)?;
-        let (new_rows, new_rejected) = read_series(feed, series, &member)?;
-        rows.extend(new_rows);
-        rejected.extend(new_rejected);
-        members.push(member);
+        read_series(feed, series, &member, &mut found)?;
+        found.members.push(member);
     }
-    members.sort();
-    members.dedup();
-    table::finish(feed, members, rows, rejected, |rows| {
-        vec![
-            ("series", table::strings(rows.iter().map(|(_, o)| &*o.series))),
-            ("period_end", table::dates(rows.iter().map(|(_, o)| o.period_end))),
-            ("value", table::floats(rows.iter().map(|(_, o)| o.value))),
-        ]
-    })
+    found.members.sort();
+    found.members.dedup();
+    Ok(found)
 }
 
-type Rows = (Vec<(Head, Observation)>, Vec<Rejected>);
-
-fn read_series(feed: &Feed<'_>, series: &MacroSeries, member: &str) -> Result<Rows, LakeError> {
+fn read_series(
+    feed: &Feed<'_>,
+    series: &MacroSeries,
+    member: &str,
+    found: &mut Rows<Observation>,
+) -> Result<(), LakeError> {
     let known_time = NaiveTime::parse_from_str(&series.known_time, "%H:%M").map_err(|_| {
         let reason = format!("macro {}: known_time must be HH:MM", series.series);
         LakeError::Config { origin: "universe".into(), reason }
@@ -49,16 +41,15 @@ fn read_series(feed: &Feed<'_>, series: &MacroSeries, member: &str) -> Result<Ro
     let Some(column) = header.iter().position(|h| h == series.column) else {
         return Err(feed.format(member, format!("it has no column {}", series.column)));
     };
-    let (mut rows, mut rejected) = (Vec::new(), Vec::new());
     for (i, line) in csv.records().enumerate() {
         let place = format!("{member}:{}", i + 2);
         let line = line.map_err(|e| feed.format(member, e))?;
         match observation(series, &line, column) {
-            Ok(seen) => rows.push((head(feed, series, member, known_time, &seen), seen)),
-            Err(reason) => rejected.push(feed.reject(place, reason, line.as_slice())),
+            Ok(seen) => found.rows.push((head(feed, series, member, known_time, &seen), seen)),
+            Err(reason) => found.rejected.push(feed.reject(place, reason, line.as_slice())),
         }
     }
-    Ok((rows, rejected))
+    Ok(())
 }
 
 fn observation(

@@ -379,7 +379,7 @@ impl Record for Transaction {
             return Err("it neither acquires (A) nor disposes (D)");
         }
         if self.trade_date > self.filed {
-            return Err("its trade is after its filing");
+            return Err("it happened after it was filed");
         }
         Ok(())
     }
@@ -392,11 +392,11 @@ impl Record for Transaction {
             ("period", table::dates(rows.iter().map(|(_, r)| r.period))),
             ("orig_filed", table::optional_dates(rows.iter().map(|(_, r)| r.orig_filed))),
             ("owner_cik", table::strings(rows.iter().map(|(_, r)| &*r.owner_cik))),
-            ("owner", table::strings(rows.iter().map(|(_, r)| &*r.owner))),
-            ("relationship", table::strings(rows.iter().map(|(_, r)| &*r.relationship))),
+            ("owner_name", table::strings(rows.iter().map(|(_, r)| &*r.owner))),
+            ("owner_relationship", table::strings(rows.iter().map(|(_, r)| &*r.relationship))),
             ("trade_date", table::dates(rows.iter().map(|(_, r)| r.trade_date))),
             ("code", table::strings(rows.iter().map(|(_, r)| &*r.code))),
-            ("acquired", table::strings(rows.iter().map(|(_, r)| &*r.acquired))),
+            ("acquired_disposed", table::strings(rows.iter().map(|(_, r)| &*r.acquired))),
             ("shares", table::floats(rows.iter().map(|(_, r)| r.shares))),
             ("price", table::optional_floats(rows.iter().map(|(_, r)| r.price))),
         ]

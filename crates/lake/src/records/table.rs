@@ -5,24 +5,26 @@ use std::{collections::BTreeSet, sync::Arc};
 use chrono::{Datelike, NaiveDate};
 use datafusion::arrow::{
     array::{
-        ArrayRef, Date32Array, Float64Array, RecordBatch, StringViewBuilder,
+        ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringViewBuilder,
         TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Schema},
 };
 
-use super::{Feed, Head, Parsed, Rejected};
+use super::{Head, Parsed, Record, Rejected, Rows};
 use crate::LakeError;
 
-/// Sorts rows by ticker, time and id, rejects repeated ids and builds the batch:
-/// the common columns, then those `columns` makes of the rows.
-pub(super) fn finish<R>(
-    feed: &Feed<'_>,
-    members: Vec<String>,
-    mut rows: Vec<(Head, R)>,
-    mut rejected: Vec<Rejected>,
-    columns: impl FnOnce(&[(Head, R)]) -> Vec<(&'static str, ArrayRef)>,
-) -> Result<Parsed, LakeError> {
+/// Checks rows, sorts them by ticker, time and id, rejects repeated ids and builds
+/// the batch: the common columns, then those of the kind.
+pub(crate) fn finish<R: Record>(found: Rows<R>) -> Result<Parsed, LakeError> {
+    let Rows { mut rows, mut rejected, members } = found;
+    rows.retain(|(head, row)| {
+        let checked = row.check(head);
+        if let Err(reason) = checked {
+            rejected.push(reject::<R>(head, reason));
+        }
+        checked.is_ok()
+    });
     // A stable sort: of rows that are equal in all three, the first stays.
     rows.sort_by(|(a, _), (b, _)| {
         (&a.ticker, a.known_at, &a.record_id).cmp(&(&b.ticker, b.known_at, &b.record_id))
@@ -31,16 +33,12 @@ pub(super) fn finish<R>(
     rows.retain(|(head, _)| {
         let is_new = seen.insert(head.record_id.clone());
         if !is_new {
-            rejected.push(feed.reject(
-                head.record_id.clone(),
-                "repeats an earlier record",
-                &head.url,
-            ));
+            rejected.push(reject::<R>(head, "repeats an earlier record"));
         }
         is_new
     });
-    let mut all = head_columns(feed.kind.has_ticker(), &rows);
-    all.extend(columns(&rows));
+    let mut all = head_columns(R::KIND.has_ticker(), &rows);
+    all.extend(R::columns(&rows));
     let fields: Vec<Field> = all
         .iter()
         .map(|(name, array)| {
@@ -52,10 +50,23 @@ pub(super) fn finish<R>(
     Ok(Parsed { batch, members, rejected })
 }
 
+fn reject<R: Record>(head: &Head, reason: &str) -> Rejected {
+    Rejected {
+        source_id: head.source_id.clone(),
+        kind: R::KIND,
+        place: head.record_id.clone(),
+        reason: reason.to_owned(),
+        raw: head.url.clone(),
+    }
+}
+
 /// Columns that may be null in some snapshot, so that the schema does not
 /// depend on the data.
 fn nullable(name: &str) -> bool {
-    matches!(name, "period_start" | "price" | "orig_filed")
+    matches!(
+        name,
+        "open" | "high" | "low" | "volume" | "period_start" | "period_end" | "orig_filed" | "price"
+    )
 }
 
 fn head_columns<R>(has_ticker: bool, rows: &[(Head, R)]) -> Vec<(&'static str, ArrayRef)> {
@@ -87,6 +98,11 @@ fn times(micros: impl Iterator<Item = i64>) -> ArrayRef {
 
 pub(super) fn floats(values: impl Iterator<Item = f64>) -> ArrayRef {
     Arc::new(Float64Array::from_iter_values(values))
+}
+
+/// Counts and byte offsets; one beyond 2^63 does not occur.
+pub(super) fn integers(values: impl Iterator<Item = u64>) -> ArrayRef {
+    Arc::new(values.map(|v| i64::try_from(v).unwrap_or(i64::MAX)).collect::<Int64Array>())
 }
 
 pub(super) fn optional_floats(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {

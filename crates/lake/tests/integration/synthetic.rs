@@ -19,12 +19,26 @@ const UNIVERSE: &str = r#"
 id = "SYN"
 title = "synthetic"
 bias = "made up"
-[feeds]
-bars = "synth"
-index = "synth"
-news = "synth"
-facts = "synth"
-insider = "synth"
+[[feeds]]
+kind = "bars"
+source = "synth"
+format = "wide_closes"
+[[feeds]]
+kind = "index"
+source = "synth"
+format = "wide_closes"
+[[feeds]]
+kind = "news"
+source = "synth"
+format = "nasdaq_news"
+[[feeds]]
+kind = "facts"
+source = "synth"
+format = "companyfacts"
+[[feeds]]
+kind = "insider"
+source = "synth"
+format = "form345"
 [[macro]]
 series = "VIX"
 title = "volatility"
