@@ -7,6 +7,4 @@
 -- ttl_days: 10
 -- kind: index
 -- formula: P(t) / P(t-21) - 1, sessions
-SELECT now.close / past.close - 1 AS value, now.event_time, now.known_at
-FROM index_closes now CROSS JOIN index_closes past
-WHERE now.age = 0 AND past.age = 21
+close / lag(close, 21) OVER w - 1

@@ -7,6 +7,4 @@
 -- ttl_days: 10
 -- kind: bars
 -- formula: P(t-21) / P(t-252) - 1, sessions
-SELECT recent.close / past.close - 1 AS value, now.event_time, now.known_at
-FROM closes now CROSS JOIN closes recent CROSS JOIN closes past
-WHERE now.age = 0 AND recent.age = 21 AND past.age = 252
+lag(close, 21) OVER w / lag(close, 252) OVER w - 1

@@ -7,6 +7,4 @@
 -- ttl_days: 10
 -- kind: bars
 -- formula: P(t) / P(t-30) - 1, sessions
-SELECT now.close / past.close - 1 AS value, now.event_time, now.known_at
-FROM closes now CROSS JOIN closes past
-WHERE now.age = 0 AND past.age = 30
+close / lag(close, 30) OVER w - 1

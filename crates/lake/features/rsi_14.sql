@@ -7,5 +7,4 @@
 -- ttl_days: 10
 -- kind: bars
 -- formula: Wilder's RSI over the whole history, TA-Lib's seed
-SELECT wilder_rsi(close, 14 ORDER BY session) AS value, max(event_time) AS event_time, max(known_at) AS known_at
-FROM bars
+rsi_wilder(close, 14) OVER w

@@ -7,7 +7,4 @@
 -- ttl_days: 10
 -- kind: bars
 -- formula: sd (ddof 1) of 60 daily log returns, times sqrt(252)
-SELECT stddev_samp(log_ret) * sqrt(252) AS value, max(event_time) AS event_time, max(known_at) AS known_at
-FROM closes
-WHERE age < 60
-HAVING count(log_ret) = 60
+ts_std(log_ret, 60) OVER w * sqrt(252)

@@ -1,7 +1,7 @@
-//! Runs views and features over the tables of one point in time.
+//! Runs views and features over the tables of one point in time, or of all.
 //!
-//! Plans are made once, against empty tables. A read puts the tables of its
-//! point in time in their place, so a query cannot reach any other record.
+//! Plans are made once, against tables without data. A read binds them to the tables
+//! of its point in time, so a query cannot reach any other record.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,25 +11,22 @@ use datafusion::{
         compute::{cast, concat_batches},
         datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType},
     },
-    catalog::{MemTable, TableProvider},
-    common::tree_node::Transformed,
-    datasource::provider_as_source,
-    error::DataFusionError,
     execution::{SessionState, SessionStateBuilder, context::SessionContext},
-    logical_expr::{LogicalPlan, TableSource},
-    physical_plan::collect,
+    logical_expr::LogicalPlan,
+    physical_plan::{ExecutionPlan, collect},
     prelude::SessionConfig,
 };
 
 use crate::{
-    FeatureInfo, LakeError,
+    FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
     records::time_type,
-    tables::{AsOfTables, Tables},
-    udf,
+    scan::{UnboundTable, bind},
+    tables::Tables,
+    window,
 };
 
-/// One row a feature's query has returned.
+/// What a feature's query has returned for a point in time.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FeatureRow {
     pub(crate) value: f64,
@@ -44,12 +41,21 @@ pub(crate) struct FeatureRow {
 #[derive(Debug)]
 pub(crate) struct Engine {
     state: SessionState,
-    /// In order of their files' names; a view may use the base tables only.
-    views: Vec<(String, LogicalPlan)>,
-    features: Vec<(FeatureInfo, LogicalPlan)>,
+    /// In order of their files' names; a view may use the tables and earlier views.
+    views: Vec<(String, Planned)>,
+    features: Vec<FeatureInfo>,
+    /// One query for all series of a kind, and the features that are its columns.
+    series: Vec<(Planned, Vec<usize>)>,
+    /// A query of its own for each other feature.
+    queries: Vec<(Planned, usize)>,
 }
 
-type Sources = BTreeMap<String, Arc<dyn TableSource>>;
+#[derive(Debug)]
+struct Planned {
+    plan: Arc<dyn ExecutionPlan>,
+    /// As the query says it; the plan's own may differ in nullability.
+    schema: SchemaRef,
+}
 
 impl Engine {
     /// Plans all views and the given features for tables of these schemas.
@@ -57,91 +63,119 @@ impl Engine {
         tables: &Tables,
         features: Vec<FeatureInfo>,
     ) -> Result<Self, LakeError> {
-        let config = SessionConfig::new()
-            .with_target_partitions(1)
-            .with_information_schema(false)
-            .set_bool("datafusion.catalog.create_default_catalog_and_schema", true);
-        let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
-        let context = SessionContext::new_with_state(state);
-        context.register_udaf(udf::wilder_rsi());
+        let context = context();
         for (kind, schema) in tables.schemas() {
-            context.register_table(kind.table(), empty(schema)?)?;
+            let name = kind.table();
+            context.register_table(name, UnboundTable::new(name, schema))?;
         }
         let mut views = Vec::new();
         for (file, sql) in VIEW_FILES {
-            let plan = plan(&context.state(), file, sql).await?;
-            views.push((file.trim_end_matches(".sql").to_owned(), plan));
-        }
-        for (name, plan) in &views {
-            let schema = Arc::new(plan.schema().as_arrow().clone());
-            context.register_table(name.as_str(), empty(schema)?)?;
+            let name = file.trim_end_matches(".sql");
+            let planned = plan(&context.state(), file, sql).await?;
+            context.register_table(name, UnboundTable::new(name, planned.schema.clone()))?;
+            views.push((name.to_owned(), planned));
         }
         let state = context.state();
-        let mut planned = Vec::new();
-        for feature in features {
-            let file = format!("{}.sql", feature.name);
-            let plan = plan(&state, &file, feature.sql).await?;
-            check_columns(&file, &plan)?;
-            planned.push((feature, plan));
+        let (mut series, mut queries) = (Vec::new(), Vec::new());
+        for kind in [Kind::Bars, Kind::Index] {
+            let is_of_kind = |i: &usize| features[*i].is_series() && features[*i].kind == kind;
+            let columns: Vec<usize> = (0..features.len()).filter(is_of_kind).collect();
+            if !columns.is_empty() {
+                let infos: Vec<&FeatureInfo> = columns.iter().map(|i| &features[*i]).collect();
+                series.push((plan_series(&state, kind, &infos).await?, columns));
+            }
         }
-        Ok(Self { state, views, features: planned })
+        for (i, feature) in features.iter().enumerate().filter(|(_, f)| !f.is_series()) {
+            let planned = plan(&state, &feature.file, &feature.sql).await?;
+            check_columns(&feature.file, &planned.schema)?;
+            queries.push((planned, i));
+        }
+        Ok(Self { state, views, features, series, queries })
     }
 
     /// Returns the features in the order of their results.
-    pub(crate) fn features(&self) -> impl Iterator<Item = &FeatureInfo> {
-        self.features.iter().map(|(feature, _)| feature)
+    pub(crate) fn features(&self) -> &[FeatureInfo] {
+        &self.features
     }
 
-    /// Runs all features; none where a query returns no row or no value.
+    /// Runs all features over tables that were cut to a ticker and a point in time;
+    /// none where a query returns no row or no value.
     pub(crate) async fn run(
         &self,
-        tables: &AsOfTables,
+        tables: BTreeMap<&str, RecordBatch>,
     ) -> Result<Vec<Option<FeatureRow>>, LakeError> {
-        let mut sources = Sources::new();
-        for (kind, batch) in tables.iter() {
-            sources.insert(kind.table().to_owned(), source(batch.clone())?);
+        let tables = self.with_views(tables).await?;
+        let mut rows = vec![None; self.features.len()];
+        for (planned, columns) in &self.series {
+            let batch = self.execute(planned, &tables).await?;
+            let Some(last) = batch.num_rows().checked_sub(1) else { continue };
+            let last = batch.slice(last, 1);
+            for &i in columns {
+                let name = &self.features[i].name;
+                rows[i] = feature_row(&self.features[i].file, &last, name)?;
+            }
         }
-        let mut views = Sources::new();
-        for (name, plan) in &self.views {
-            let batch = self.execute(plan, &sources).await?;
-            views.insert(name.clone(), source(batch)?);
-        }
-        sources.extend(views);
-        let mut rows = Vec::with_capacity(self.features.len());
-        for (feature, plan) in &self.features {
-            let batch = self.execute(plan, &sources).await?;
-            rows.push(feature_row(&feature.name, &batch)?);
+        for (planned, i) in &self.queries {
+            let batch = self.execute(planned, &tables).await?;
+            rows[*i] = feature_row(&self.features[*i].file, &batch, "value")?;
         }
         Ok(rows)
     }
 
+    /// Runs the series of a kind over tables of all times: one row per session (and
+    /// ticker), one column per feature after `ticker`, `session`, `event_time` and
+    /// `known_at`. None where no feature is a series of the kind.
+    pub(crate) async fn run_series(
+        &self,
+        kind: Kind,
+        tables: BTreeMap<&str, RecordBatch>,
+    ) -> Result<Option<RecordBatch>, LakeError> {
+        let is_of_kind = |(_, columns): &&(Planned, Vec<usize>)| {
+            columns.first().is_some_and(|i| self.features[*i].kind == kind)
+        };
+        let Some((planned, _)) = self.series.iter().find(is_of_kind) else { return Ok(None) };
+        let tables = self.with_views(tables).await?;
+        Ok(Some(self.execute(planned, &tables).await?))
+    }
+
+    async fn with_views<'t>(
+        &'t self,
+        mut tables: BTreeMap<&'t str, RecordBatch>,
+    ) -> Result<BTreeMap<&'t str, RecordBatch>, LakeError> {
+        for (name, planned) in &self.views {
+            let batch = self.execute(planned, &tables).await?;
+            tables.insert(name, batch);
+        }
+        Ok(tables)
+    }
+
     async fn execute(
         &self,
-        plan: &LogicalPlan,
-        sources: &Sources,
+        planned: &Planned,
+        tables: &BTreeMap<&str, RecordBatch>,
     ) -> Result<RecordBatch, LakeError> {
-        let plan = plan.clone().transform_up_with_subqueries(|node| match node {
-            LogicalPlan::TableScan(mut scan) => {
-                let name = scan.table_name.table();
-                // A table without a counterpart must fail, not read something else.
-                let found = sources.get(name).cloned();
-                scan.source = found
-                    .ok_or_else(|| DataFusionError::Internal(format!("no as-of table {name}")))?;
-                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
-            }
-            other => Ok(Transformed::no(other)),
-        })?;
-        let physical =
-            self.state.query_planner().create_physical_plan(&plan.data, &self.state).await?;
-        let schema = physical.schema();
-        let batches = collect(physical, self.state.task_ctx()).await?;
+        let plan = bind(&planned.plan, tables)?;
+        let schema = plan.schema();
+        let batches = collect(plan, self.state.task_ctx()).await?;
         let columns = concat_batches(&schema, &batches)?.columns().to_vec();
-        // Later plans were made for the logical schema, which may differ in nullability.
-        Ok(RecordBatch::try_new(Arc::new(plan.data.schema().as_arrow().clone()), columns)?)
+        Ok(RecordBatch::try_new(planned.schema.clone(), columns)?)
     }
 }
 
-async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<LogicalPlan, LakeError> {
+/// A context that knows the window functions of features, and runs on one core: reads
+/// of several requests run beside each other.
+pub(crate) fn context() -> SessionContext {
+    let config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_information_schema(false)
+        .set_bool("datafusion.catalog.create_default_catalog_and_schema", true);
+    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+    let context = SessionContext::new_with_state(state);
+    window::functions().into_iter().for_each(|function| context.register_udwf(function));
+    context
+}
+
+async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<Planned, LakeError> {
     let bad = |reason: String| LakeError::Feature { file: file.to_owned(), reason };
     let plan = state.create_logical_plan(sql).await.map_err(|e| bad(e.to_string()))?;
     if matches!(
@@ -153,11 +187,44 @@ async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<LogicalPlan
     ) {
         return Err(bad("it is not a query".to_owned()));
     }
-    state.optimize(&plan).map_err(|e| bad(e.to_string()))
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    let plan = state.create_physical_plan(&plan).await.map_err(|e| bad(e.to_string()))?;
+    Ok(Planned { plan, schema })
 }
 
-fn check_columns(file: &str, plan: &LogicalPlan) -> Result<(), LakeError> {
-    let schema = plan.schema().as_arrow();
+/// Plans the series of a kind as the columns of one query. An expression that does not
+/// plan is named by its file: each is tried alone when all together fail.
+async fn plan_series(
+    state: &SessionState,
+    kind: Kind,
+    features: &[&FeatureInfo],
+) -> Result<Planned, LakeError> {
+    let all = plan(state, "features", &series_sql(kind, features)).await;
+    if all.is_err() {
+        for &feature in features {
+            plan(state, &feature.file, &series_sql(kind, &[feature])).await?;
+        }
+    }
+    all
+}
+
+fn series_sql(kind: Kind, features: &[&FeatureInfo]) -> String {
+    let (view, keys, partition) = match kind {
+        Kind::Index => ("index_sessions", "", ""),
+        _ => ("sessions", "ticker, ", "PARTITION BY ticker "),
+    };
+    let columns: Vec<String> = features
+        .iter()
+        .map(|feature| format!("CAST(({}) AS DOUBLE) AS \"{}\"", feature.sql.trim(), feature.name))
+        .collect();
+    format!(
+        "SELECT {keys}session, event_time, known_at,\n{}\nFROM {view}\n\
+         WINDOW w AS ({partition}ORDER BY session)\nORDER BY {keys}session",
+        columns.join(",\n")
+    )
+}
+
+fn check_columns(file: &str, schema: &SchemaRef) -> Result<(), LakeError> {
     for required in ["value", "event_time", "known_at"] {
         if schema.column_with_name(required).is_none() {
             let reason = format!("its query returns no column {required}");
@@ -167,16 +234,12 @@ fn check_columns(file: &str, plan: &LogicalPlan) -> Result<(), LakeError> {
     Ok(())
 }
 
-fn empty(schema: SchemaRef) -> Result<Arc<dyn TableProvider>, LakeError> {
-    Ok(Arc::new(MemTable::try_new(schema, vec![vec![]])?))
-}
-
-fn source(batch: RecordBatch) -> Result<Arc<dyn TableSource>, LakeError> {
-    Ok(provider_as_source(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
-}
-
-fn feature_row(name: &str, batch: &RecordBatch) -> Result<Option<FeatureRow>, LakeError> {
-    let bad = |reason: String| LakeError::Feature { file: format!("{name}.sql"), reason };
+fn feature_row(
+    file: &str,
+    batch: &RecordBatch,
+    value_column: &str,
+) -> Result<Option<FeatureRow>, LakeError> {
+    let bad = |reason: String| LakeError::Feature { file: file.to_owned(), reason };
     match batch.num_rows() {
         0 => return Ok(None),
         1 => {}
@@ -186,7 +249,7 @@ fn feature_row(name: &str, batch: &RecordBatch) -> Result<Option<FeatureRow>, La
         let column = batch.column_by_name(name);
         column.map(|c| cast(c, to)).transpose()
     };
-    let Some(values) = column("value", &DataType::Float64)? else {
+    let Some(values) = column(value_column, &DataType::Float64)? else {
         return Ok(None);
     };
     let value = values.as_primitive::<Float64Type>().iter().next().flatten();

@@ -1,4 +1,9 @@
 //! The feature catalogue: SQL files with a header, listed by the build script.
+//!
+//! A file is either an expression over the sessions of a name or of the market, which
+//! is a series with a value at each session, or a query over the tables of one point
+//! in time that returns one row. A file whose header names `windows` stands for a
+//! feature per window, `{n}` in its texts.
 
 use std::collections::BTreeMap;
 
@@ -37,10 +42,14 @@ pub struct FeatureInfo {
     pub kind: Kind,
     /// Whether it counts what its section can rest on.
     pub coverage: bool,
+    /// Whether a thesis may cite it; others are for research only.
+    pub evidence: bool,
     /// Source of the formula, in words.
     pub formula: String,
-    /// The query.
-    pub sql: &'static str,
+    /// File it comes from.
+    pub file: String,
+    /// The query, or the expression of a series.
+    pub sql: String,
 }
 
 impl FeatureInfo {
@@ -48,12 +57,32 @@ impl FeatureInfo {
     #[must_use]
     pub fn reference(&self) -> FeatureRef {
         let section = self.section.key().to_owned();
-        FeatureRef { name: self.name.clone(), section, sha256: Digest::of(self.sql) }
+        FeatureRef { name: self.name.clone(), section, sha256: Digest::of(&self.sql) }
     }
 
-    fn parse(file: &str, text: &'static str) -> Result<Self, LakeError> {
+    /// Tells whether it is a series: an expression with a value at each session.
+    #[must_use]
+    pub fn is_series(&self) -> bool {
+        let starts =
+            |word: &str| self.sql.get(..word.len()).is_some_and(|s| s.eq_ignore_ascii_case(word));
+        !starts("SELECT") && !starts("WITH")
+    }
+
+    /// Reads all features of a file.
+    fn parse_file(file: &str, text: &str) -> Result<Vec<Self>, LakeError> {
+        let windows = Header::parse(file, text)?.take_windows()?;
+        if windows.is_empty() {
+            return Ok(vec![Self::parse(file, text)?]);
+        }
+        let of_window = |n: &u32| Self::parse(file, &text.replace("{n}", &n.to_string()));
+        windows.iter().map(of_window).collect()
+    }
+
+    fn parse(file: &str, text: &str) -> Result<Self, LakeError> {
         let mut header = Header::parse(file, text)?;
+        let windows = header.take_windows()?;
         let title = header.take("title")?;
+        let sql: Vec<&str> = text.lines().skip_while(|line| line.starts_with("-- ")).collect();
         let feature = Self {
             name: header.take("name")?,
             short: if header.keys.contains_key("short") {
@@ -77,14 +106,29 @@ impl FeatureInfo {
                 Some("true") => true,
                 Some(_) => return Err(header.bad("coverage is true or left out")),
             },
+            evidence: match header.keys.remove("use") {
+                None => true,
+                Some("research") => false,
+                Some(_) => return Err(header.bad("use is research or left out")),
+            },
             formula: header.take("formula")?,
-            sql: text,
+            file: file.to_owned(),
+            sql: sql.join("\n").trim().to_owned(),
         };
         if let Some(unknown) = header.keys.keys().next() {
             return Err(header.bad(format!("its header has an unknown key {unknown:?}")));
         }
-        if file != format!("{}.sql", feature.name) {
+        // A file of several windows has `n` in its name where the feature has the number.
+        let stem = file.rsplit('/').next().and_then(|name| name.strip_suffix(".sql"));
+        let is_named = |stem: &str| match feature.window_days {
+            Some(n) if !windows.is_empty() => stem.replace("_n", &format!("_{n}")) == feature.name,
+            _ => stem == feature.name,
+        };
+        if !stem.is_some_and(is_named) {
             return Err(header.bad("its name is not that of the file"));
+        }
+        if feature.is_series() && !matches!(feature.kind, Kind::Bars | Kind::Index) {
+            return Err(header.bad("an expression is over bars or index; others need a query"));
         }
         let lower = text.to_lowercase();
         if let Some(word) = FORBIDDEN.iter().find(|word| lower.contains(**word)) {
@@ -94,13 +138,30 @@ impl FeatureInfo {
     }
 }
 
+/// The functions features call.
+const FUNCTIONS: [&str; 3] = [
+    include_str!("kernels/indicators.rs"),
+    include_str!("kernels/rolling.rs"),
+    include_str!("window.rs"),
+];
+
+/// Returns the reference of what all features share: the views and functions.
+pub(crate) fn shared_code() -> FeatureRef {
+    let parts: Vec<&str> = VIEW_FILES.iter().map(|(_, sql)| *sql).chain(FUNCTIONS).collect();
+    FeatureRef {
+        name: "views_and_functions".to_owned(),
+        section: "all".to_owned(),
+        sha256: Digest::of(parts.join("\0")),
+    }
+}
+
 /// Returns all features, by section and name.
 ///
 /// # Errors
 /// Fails when a file's header is not valid, which a test excludes.
 pub fn feature_catalogue() -> Result<Vec<FeatureInfo>, LakeError> {
-    let parsed = FEATURE_FILES.iter().map(|(file, text)| FeatureInfo::parse(file, text));
-    let mut features = parsed.collect::<Result<Vec<_>, _>>()?;
+    let parsed = FEATURE_FILES.iter().map(|(file, text)| FeatureInfo::parse_file(file, text));
+    let mut features = parsed.collect::<Result<Vec<_>, _>>()?.concat();
     features
         .sort_by(|a, b| (a.section, a.coverage, &a.name).cmp(&(b.section, b.coverage, &b.name)));
     Ok(features)
@@ -143,6 +204,14 @@ impl<'a> Header<'a> {
             .map_err(|e| self.bad(format!("{key}: {e}")))
     }
 
+    fn take_windows(&mut self) -> Result<Vec<u32>, LakeError> {
+        let Some(value) = self.keys.remove("windows") else {
+            return Ok(Vec::new());
+        };
+        let windows = value.split(',').map(|n| n.trim().parse().ok());
+        windows.collect::<Option<_>>().ok_or_else(|| self.bad("windows are numbers, as 5, 10, 20"))
+    }
+
     fn take_days(&mut self, key: &str) -> Result<Option<u32>, LakeError> {
         let Some(value) = self.keys.remove(key) else {
             return Ok(None);
@@ -175,7 +244,7 @@ mod tests {
     fn a_bad_header_is_refused_with_file_and_key() {
         let good = "-- name: x\n-- title: X\n-- section: market\n-- unit: level\n-- kind: index\n\
                     -- formula: f\nSELECT 1 AS value";
-        let parse = |text: String| FeatureInfo::parse("x.sql", Box::leak(text.into_boxed_str()));
+        let parse = |text: String| FeatureInfo::parse("x.sql", &text);
         assert!(parse(good.to_owned()).is_ok());
         for (from, to, says) in [
             ("-- title: X\n", "", "lacks `-- title"),

@@ -18,17 +18,18 @@ mod calendar;
 mod engine;
 mod error;
 mod features;
+mod kernels;
 mod manifest;
 mod package;
 mod read;
 mod records;
-mod rsi;
+mod scan;
 mod snapshot;
 mod snippets;
 mod sources;
 mod tables;
-mod udf;
 mod universe;
+mod window;
 
 pub use archive::Archive;
 pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe};
@@ -40,7 +41,6 @@ pub use manifest::{
 };
 pub use package::PackageCache;
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
-pub use rsi::{rsi_wilder, rsi_wilder_series};
 pub use snapshot::{Snapshot, TickerInfo, current_dir, read_parquet};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
 pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Universe};

@@ -28,9 +28,10 @@ impl Snapshot {
             return Err(LakeError::OutOfRange { as_of, first, last });
         }
         let tables = self.tables.cut(ticker, as_of)?;
-        let rows = self.engine.run(&tables).await?;
+        let rows = self.engine.run(tables.by_name()).await?;
         let frame = self
             .features()
+            .iter()
             .zip(rows)
             .filter_map(|(feature, row)| self.feature(feature, row?, tables.as_of()))
             .collect();

@@ -19,8 +19,8 @@ use datafusion::{
 use domain::{Digest, Ticker};
 
 use crate::{
-    FeatureInfo, Kind, LakeError, Manifest, engine::Engine, feature_catalogue, package::verify,
-    records, tables::Tables, universe::Name,
+    FeatureInfo, FeatureRef, Kind, LakeError, Manifest, engine::Engine, feature_catalogue,
+    features::shared_code, package::verify, records, tables::Tables, universe::Name,
 };
 
 /// The file that names the current snapshot.
@@ -73,8 +73,7 @@ impl Snapshot {
         let text = fs::read_to_string(&path).map_err(LakeError::io("read", &path))?;
         let bad = |reason| LakeError::BadSnapshot { path: dir.to_owned(), reason };
         let manifest = Manifest::parse(&text).map_err(bad)?;
-        let features = feature_catalogue()?;
-        if !manifest.features.iter().eq(&references(&features)) {
+        if manifest.features != references(&feature_catalogue()?) {
             let reason = "it was built for other feature files than this program's".to_owned();
             return Err(LakeError::BadSnapshot { path: dir.to_owned(), reason });
         }
@@ -105,7 +104,9 @@ impl Snapshot {
             }
         }
         let tables = Tables::new(batches)?;
-        let engine = Engine::new(&tables, feature_catalogue()?).await?;
+        let mut features = feature_catalogue()?;
+        features.retain(|feature| feature.evidence);
+        let engine = Engine::new(&tables, features).await?;
         let names = &manifest.universe.names;
         let tickers = names.iter().filter_map(|name| ticker_info(&tables, name)).collect();
         let names = names.iter().map(|name| (name.ticker.clone(), name.clone())).collect();
@@ -137,8 +138,9 @@ impl Snapshot {
         Some((first, self.tickers.iter().map(|t| t.last).max()?))
     }
 
-    /// Returns the feature catalogue, in the order of a read's frame.
-    pub fn features(&self) -> impl Iterator<Item = &FeatureInfo> {
+    /// Returns the features a thesis may cite, in the order of a read's frame.
+    #[must_use]
+    pub fn features(&self) -> &[FeatureInfo] {
         self.engine.features()
     }
 }
@@ -180,8 +182,11 @@ fn concat(batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
     }
 }
 
-pub(crate) fn references(features: &[FeatureInfo]) -> Vec<crate::FeatureRef> {
-    features.iter().map(FeatureInfo::reference).collect()
+/// Returns what a read's values depend on beside the records: the features a thesis
+/// may cite, and the views and functions they share.
+pub(crate) fn references(features: &[FeatureInfo]) -> Vec<FeatureRef> {
+    let cited = features.iter().filter(|feature| feature.evidence);
+    cited.map(FeatureInfo::reference).chain([shared_code()]).collect()
 }
 
 /// Spans are taken from the times closes became known: a session's close is

@@ -61,6 +61,14 @@ impl Tables {
         Some(table.batch.slice(rows.start, rows.len()))
     }
 
+    /// Returns all records, for series that are computed over all times at once. The
+    /// ages are those at the end of `as_of`.
+    pub(crate) fn whole(&self, as_of: AsOf) -> Result<AsOfTables, LakeError> {
+        let last = as_of.instant().timestamp_micros();
+        let batches = self.0.iter().map(|(kind, t)| Ok((*kind, with_age(&t.batch, last)?)));
+        Ok(AsOfTables { as_of, batches: batches.collect::<Result<_, LakeError>>()? })
+    }
+
     /// Cuts every table to the ticker's (or the market's) records with
     /// `known_at <= as_of`. Copies no column.
     pub(crate) fn cut(&self, ticker: &Ticker, as_of: AsOf) -> Result<AsOfTables, LakeError> {
@@ -86,8 +94,9 @@ impl AsOfTables {
         self.batches.get(&kind)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Kind, &RecordBatch)> {
-        self.batches.iter().map(|(kind, batch)| (*kind, batch))
+    /// Returns the tables by the names queries use.
+    pub(crate) fn by_name(&self) -> BTreeMap<&'static str, RecordBatch> {
+        self.batches.iter().map(|(kind, batch)| (kind.table(), batch.clone())).collect()
     }
 }
 

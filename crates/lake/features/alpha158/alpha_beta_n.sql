@@ -1,0 +1,11 @@
+-- name: alpha_beta_{n}
+-- title: slope of closes of {n} sessions to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 BETA = Slope(C, n) / C
+ts_slope(close, {n}) OVER w / close

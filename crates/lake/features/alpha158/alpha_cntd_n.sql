@@ -1,0 +1,12 @@
+-- name: alpha_cntd_{n}
+-- title: rising less falling sessions of {n}
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 CNTD = CNTP - CNTN
+ts_mean(CASE WHEN close IS NULL OR prev_close IS NULL THEN NULL WHEN close > prev_close THEN 1.0 ELSE 0.0 END, {n}) OVER w
+    - ts_mean(CASE WHEN close IS NULL OR prev_close IS NULL THEN NULL WHEN close < prev_close THEN 1.0 ELSE 0.0 END, {n}) OVER w

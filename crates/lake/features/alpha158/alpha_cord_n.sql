@@ -1,0 +1,11 @@
+-- name: alpha_cord_{n}
+-- title: correlation of changes of close and volume over {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 CORD = Corr(C / Ref(C, 1), ln(V / Ref(V, 1) + 1), n)
+ts_corr(close / prev_close, ln(volume / nullif(prev_volume, 0) + 1), {n}) OVER w

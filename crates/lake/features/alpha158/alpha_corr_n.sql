@@ -1,0 +1,11 @@
+-- name: alpha_corr_{n}
+-- title: correlation of close and volume over {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 CORR = Corr(C, ln(V + 1), n)
+ts_corr(close, ln(volume + 1), {n}) OVER w

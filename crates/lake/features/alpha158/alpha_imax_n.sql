@@ -1,0 +1,11 @@
+-- name: alpha_imax_{n}
+-- title: place of the high of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 IMAX = IdxMax(H, n) / n
+ts_idx_max(high, {n}) OVER w / {n}

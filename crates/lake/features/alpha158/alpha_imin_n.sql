@@ -1,0 +1,11 @@
+-- name: alpha_imin_{n}
+-- title: place of the low of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 IMIN = IdxMin(L, n) / n
+ts_idx_min(low, {n}) OVER w / {n}

@@ -1,0 +1,11 @@
+-- name: alpha_imxd_{n}
+-- title: distance of high and low of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 IMXD = (IdxMax(H, n) - IdxMin(L, n)) / n
+(ts_idx_max(high, {n}) OVER w - ts_idx_min(low, {n}) OVER w) / {n}

@@ -1,0 +1,11 @@
+-- name: alpha_ma_{n}
+-- title: mean close of {n} sessions to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 MA = Mean(C, n) / C
+ts_mean(close, {n}) OVER w / close

@@ -1,0 +1,11 @@
+-- name: alpha_max_{n}
+-- title: highest price of {n} sessions to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 MAX = Max(H, n) / C
+ts_max(high, {n}) OVER w / close

@@ -1,0 +1,11 @@
+-- name: alpha_min_{n}
+-- title: lowest price of {n} sessions to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 MIN = Min(L, n) / C
+ts_min(low, {n}) OVER w / close

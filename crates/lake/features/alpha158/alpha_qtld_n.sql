@@ -1,0 +1,11 @@
+-- name: alpha_qtld_{n}
+-- title: 20th percentile of {n} closes to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 QTLD = Quantile(C, n, 0.2) / C
+ts_quantile(close, {n}, 0.2) OVER w / close

@@ -1,0 +1,11 @@
+-- name: alpha_qtlu_{n}
+-- title: 80th percentile of {n} closes to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 QTLU = Quantile(C, n, 0.8) / C
+ts_quantile(close, {n}, 0.8) OVER w / close

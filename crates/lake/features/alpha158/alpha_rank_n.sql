@@ -1,0 +1,11 @@
+-- name: alpha_rank_{n}
+-- title: rank of the close among {n}
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 RANK = Rank(C, n)
+ts_rank(close, {n}) OVER w

@@ -1,0 +1,11 @@
+-- name: alpha_resi_{n}
+-- title: distance from the line of {n} closes to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 RESI = Resi(C, n) / C
+ts_resid(close, {n}) OVER w / close

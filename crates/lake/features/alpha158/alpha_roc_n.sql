@@ -1,0 +1,11 @@
+-- name: alpha_roc_{n}
+-- title: close {n} sessions ago to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 ROC = Ref(C, n) / C
+lag(close, {n}) OVER w / close

@@ -1,0 +1,11 @@
+-- name: alpha_rsqr_{n}
+-- title: linearity of closes of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 RSQR = Rsquare(C, n)
+ts_rsquare(close, {n}) OVER w

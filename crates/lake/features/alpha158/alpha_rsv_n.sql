@@ -1,0 +1,11 @@
+-- name: alpha_rsv_{n}
+-- title: close within the range of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 RSV = (C - Min(L, n)) / (Max(H, n) - Min(L, n))
+(close - ts_min(low, {n}) OVER w) / (ts_max(high, {n}) OVER w - ts_min(low, {n}) OVER w + 1e-12)

@@ -1,0 +1,11 @@
+-- name: alpha_std_{n}
+-- title: deviation of closes of {n} sessions to the close
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 STD = Std(C, n) / C
+ts_std(close, {n}) OVER w / close

@@ -1,0 +1,11 @@
+-- name: alpha_sumd_{n}
+-- title: gains less losses in moves of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 SUMD = (Sum(gains, n) - Sum(losses, n)) / Sum(moves, n)
+ts_sum(close - prev_close, {n}) OVER w / (ts_sum(abs(close - prev_close), {n}) OVER w + 1e-12)

@@ -1,0 +1,11 @@
+-- name: alpha_vma_{n}
+-- title: mean volume of {n} sessions to the volume
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 VMA = Mean(V, n) / V
+ts_mean(volume, {n}) OVER w / (volume + 1e-12)

@@ -1,0 +1,11 @@
+-- name: alpha_vstd_{n}
+-- title: deviation of volume of {n} sessions to the volume
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 VSTD = Std(V, n) / V
+ts_std(volume, {n}) OVER w / (volume + 1e-12)

@@ -1,0 +1,11 @@
+-- name: alpha_vsumn_{n}
+-- title: share of falls in changes of volume of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 VSUMN = Sum(falls, n) / Sum(changes, n)
+ts_sum(greatest(prev_volume - volume, 0), {n}) OVER w / (ts_sum(abs(volume - prev_volume), {n}) OVER w + 1e-12)

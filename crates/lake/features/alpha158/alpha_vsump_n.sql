@@ -1,0 +1,11 @@
+-- name: alpha_vsump_{n}
+-- title: share of rises in changes of volume of {n} sessions
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 VSUMP = Sum(rises, n) / Sum(changes, n)
+ts_sum(greatest(volume - prev_volume, 0), {n}) OVER w / (ts_sum(abs(volume - prev_volume), {n}) OVER w + 1e-12)

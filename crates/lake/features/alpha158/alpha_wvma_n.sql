@@ -1,0 +1,11 @@
+-- name: alpha_wvma_{n}
+-- title: deviation of volume-weighted moves of {n} sessions to their mean
+-- section: technicals
+-- unit: ratio
+-- use: research
+-- windows: 5, 10, 20, 30, 60
+-- window_days: {n}
+-- ttl_days: 10
+-- kind: bars
+-- formula: Qlib Alpha158 WVMA = Std(|R| V, n) / Mean(|R| V, n)
+ts_std(abs(close / prev_close - 1) * volume, {n}) OVER w / (ts_mean(abs(close / prev_close - 1) * volume, {n}) OVER w + 1e-12)
