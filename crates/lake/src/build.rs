@@ -246,7 +246,7 @@ fn serialisation(path: &Path, error: &serde_json::Error) -> LakeError {
     LakeError::BadSnapshot { path: path.to_owned(), reason: error.to_string() }
 }
 
-fn write_parquet(path: &Path, batch: &RecordBatch) -> Result<(), LakeError> {
+pub(crate) fn write_parquet(path: &Path, batch: &RecordBatch) -> Result<(), LakeError> {
     // A constant creator and no other metadata: equal rows give equal bytes.
     let properties = WriterProperties::builder()
         .set_created_by("r2r".to_owned())

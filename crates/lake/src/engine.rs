@@ -138,6 +138,19 @@ impl Engine {
         Ok(Some(self.execute(planned, &tables).await?))
     }
 
+    /// Runs the views over tables of all times and returns one of them.
+    pub(crate) async fn run_view(
+        &self,
+        view: &str,
+        tables: BTreeMap<&str, RecordBatch>,
+    ) -> Result<RecordBatch, LakeError> {
+        let mut tables = self.with_views(tables).await?;
+        tables.remove(view).ok_or_else(|| {
+            let reason = "there is no such view".to_owned();
+            LakeError::Feature { file: format!("{view}.sql"), reason }
+        })
+    }
+
     async fn with_views<'t>(
         &'t self,
         mut tables: BTreeMap<&'t str, RecordBatch>,

@@ -112,6 +112,14 @@ pub enum LakeError {
         /// What is wrong.
         reason: String,
     },
+    /// There is no such feature.
+    #[error("feature {name:?} is not in the catalogue; near: {near}; see `r2r features list`")]
+    UnknownFeature {
+        /// The feature that was asked for.
+        name: String,
+        /// The most similar one.
+        near: String,
+    },
     /// The universe has no such ticker.
     #[error("ticker {ticker} is not in the universe{}", near_text(near))]
     UnknownTicker {

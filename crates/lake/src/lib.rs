@@ -19,10 +19,12 @@ mod engine;
 mod error;
 mod features;
 mod kernels;
+mod labels;
 mod manifest;
 mod package;
 mod read;
 mod records;
+mod research;
 mod scan;
 mod snapshot;
 mod snippets;
@@ -35,12 +37,17 @@ pub use archive::Archive;
 pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe};
 pub use error::LakeError;
 pub use features::{FeatureInfo, feature_catalogue};
+pub use labels::{
+    HORIZONS, InstrumentClass, LabelConfig, LabelRow, LabelScheme, Thresholds, VOLATILITY_WINDOW,
+    label_rows,
+};
 pub use manifest::{
     DataSource, DateRange, FeatureRef, MANIFEST_SCHEMA, MANIFEST_VERSION, Manifest, PackageRef,
     UniverseInfo, validate,
 };
 pub use package::PackageCache;
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
+pub use research::{LabelStats, Panel, PanelOptions, write_derived};
 pub use snapshot::{Snapshot, TickerInfo, current_dir, read_parquet};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
 pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Universe};

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use domain::{AsOf, AsOfRead, Feature, Provenance, Ticker};
 
-use crate::{FeatureInfo, LakeError, Snapshot, engine::FeatureRow, snippets::news_snippets};
+use crate::{
+    FeatureInfo, LakeError, Snapshot, TickerInfo, engine::FeatureRow, snippets::news_snippets,
+};
 
 /// Similar tickers offered where one is unknown.
 const NEAR_MAX: usize = 3;
@@ -17,16 +19,7 @@ impl Snapshot {
     /// Fails on a ticker outside the universe and on a date outside the span
     /// of its closes.
     pub async fn read(&self, ticker: &Ticker, as_of: AsOf) -> Result<AsOfRead, LakeError> {
-        let Some(info) = self.tickers.iter().find(|t| t.ticker == *ticker) else {
-            return Err(LakeError::UnknownTicker {
-                ticker: ticker.clone(),
-                near: self.near(ticker),
-            });
-        };
-        if as_of.date() < info.first || as_of.date() > info.last {
-            let (first, last) = (info.first, info.last);
-            return Err(LakeError::OutOfRange { as_of, first, last });
-        }
+        let info = self.check_date(ticker, as_of)?;
         let tables = self.tables.cut(ticker, as_of)?;
         let rows = self.engine.run(tables.by_name()).await?;
         let frame = self
@@ -41,8 +34,36 @@ impl Snapshot {
         Ok(AsOfRead::new(ticker.clone(), company, as_of, self.id(), frame, &snippets)?)
     }
 
+    /// Returns what is known of a ticker.
+    pub(crate) fn check_ticker(&self, ticker: &Ticker) -> Result<&TickerInfo, LakeError> {
+        let info = self.tickers.iter().find(|info| info.ticker == *ticker);
+        info.ok_or_else(|| LakeError::UnknownTicker {
+            ticker: ticker.clone(),
+            near: self.near(ticker),
+        })
+    }
+
+    /// Checks that the data of a ticker reaches to a date.
+    pub(crate) fn check_date(
+        &self,
+        ticker: &Ticker,
+        as_of: AsOf,
+    ) -> Result<&TickerInfo, LakeError> {
+        let info = self.check_ticker(ticker)?;
+        if as_of.date() < info.first || as_of.date() > info.last {
+            let (first, last) = (info.first, info.last);
+            return Err(LakeError::OutOfRange { as_of, first, last });
+        }
+        Ok(info)
+    }
+
     /// Returns the feature a query's row makes, unless it is too old to be used.
-    fn feature(&self, info: &FeatureInfo, row: FeatureRow, as_of: AsOf) -> Option<Feature> {
+    pub(crate) fn feature(
+        &self,
+        info: &FeatureInfo,
+        row: FeatureRow,
+        as_of: AsOf,
+    ) -> Option<Feature> {
         let time = |micros: Option<i64>| micros.and_then(DateTime::<Utc>::from_timestamp_micros);
         // A count of nothing is known at the time of the read itself.
         let event_time = time(row.event_time).or(info.coverage.then(|| as_of.instant()))?;
