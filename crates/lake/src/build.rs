@@ -28,7 +28,7 @@ use crate::{
     archive::readable_temp_file,
     package::{lock_dir, remove_leftovers},
     records::{self, Feed, Parsed},
-    snapshot::{CURRENT, references},
+    snapshot::{current_file, references},
     tables::Tables,
 };
 
@@ -129,7 +129,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
         fs::rename(temp.path(), &dir).map_err(LakeError::io("move a snapshot to", &dir))?;
         sync_dir(&snapshots)?;
     }
-    point_current(&snapshots, id)?;
+    point_current(&snapshots.join(current_file(&options.universe.id)), id)?;
     tracing::info!(snapshot.id = %id, already_built, rejected = rejected.len(), "built snapshot");
     Ok(BuildReport { id, dir, already_built, records, rejected })
 }
@@ -146,13 +146,32 @@ fn parse_kind<'a>(
         let source = options.sources.get(&config.source)?;
         let archive = cache.fetch(source, options.progress)?;
         options.progress.set_message(format!("reading {} of {}", kind.table(), source.title()));
-        let feed = Feed { source, archive: &archive, kind, role: config.role() };
+        let feed = Feed {
+            source,
+            archive: &archive,
+            kind,
+            role: config.role(),
+            parts: &config.parts,
+            undo_splits: config.undo_splits,
+        };
         found.push((source, records::read(&feed, universe, config)?));
+    }
+    if kind == Kind::Actions && !universe.splits.is_empty() {
+        let of_bars = universe.feeds.iter().find(|feed| feed.kind == Kind::Bars);
+        let source = options.sources.get(of_bars.map_or("", |feed| &feed.source))?;
+        found.push((source, records::stated_splits(source, universe)?));
     }
     if kind == Kind::Macro && !universe.macro_series.is_empty() {
         let source = options.sources.get(macro_source(universe)?)?;
         let archive = cache.fetch(source, options.progress)?;
-        let feed = Feed { source, archive: &archive, kind, role: kind.key() };
+        let feed = Feed {
+            source,
+            archive: &archive,
+            kind,
+            role: kind.key(),
+            parts: &[],
+            undo_splits: false,
+        };
         found.push((source, records::finish(records::read_macros(&feed, universe)?)?));
     }
     Ok(found)
@@ -269,16 +288,16 @@ fn json_lines(rejected: &[Rejected]) -> Result<Vec<u8>, LakeError> {
     Ok(lines)
 }
 
-fn point_current(snapshots: &Path, id: Digest) -> Result<(), LakeError> {
-    let path = snapshots.join(CURRENT);
+fn point_current(path: &Path, id: Digest) -> Result<(), LakeError> {
     let text = format!("{id}\n");
-    if fs::read_to_string(&path).is_ok_and(|now| now == text) {
+    if fs::read_to_string(path).is_ok_and(|now| now == text) {
         return Ok(());
     }
-    let mut file = readable_temp_file(snapshots).map_err(LakeError::io("create", &path))?;
-    file.write_all(text.as_bytes()).map_err(LakeError::io("write", &path))?;
-    file.as_file().sync_all().map_err(LakeError::io("sync", &path))?;
-    file.persist(&path).map_err(|e| LakeError::io("write", &path)(e.error))?;
+    let snapshots = path.parent().unwrap_or(Path::new("."));
+    let mut file = readable_temp_file(snapshots).map_err(LakeError::io("create", path))?;
+    file.write_all(text.as_bytes()).map_err(LakeError::io("write", path))?;
+    file.as_file().sync_all().map_err(LakeError::io("sync", path))?;
+    file.persist(path).map_err(|e| LakeError::io("write", path)(e.error))?;
     sync_dir(snapshots)
 }
 

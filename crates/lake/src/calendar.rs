@@ -8,6 +8,8 @@ use chrono_tz::America::New_York;
 
 /// The close of a regular session. Half days close earlier: later is conservative.
 const CLOSE: (u32, u32) = (16, 0);
+/// The open of a session.
+const OPEN: (u32, u32) = (9, 30);
 /// EDGAR accepts until 22:00, which is after midnight UTC: the next date.
 const EDGAR_END: (u32, u32) = (22, 0);
 
@@ -30,6 +32,11 @@ pub(crate) fn new_york_at(date: NaiveDate, (hour, minute): (u32, u32)) -> DateTi
 /// Returns when the close of a session is known.
 pub(crate) fn session_close(session: NaiveDate) -> DateTime<Utc> {
     new_york_at(session, CLOSE)
+}
+
+/// Returns when a session opens.
+pub(crate) fn session_open(session: NaiveDate) -> DateTime<Utc> {
+    new_york_at(session, OPEN)
 }
 
 /// Returns when a document filed on `filed` is known at the latest.

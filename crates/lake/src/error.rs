@@ -91,7 +91,7 @@ pub enum LakeError {
         reason: String,
     },
     /// There is no snapshot to open.
-    #[error("no snapshot at {}: run `r2r data fetch` and `r2r data build`", path.display())]
+    #[error("no snapshot at {}: run `r2r data build`, with `--universe` for another than R20", path.display())]
     NoSnapshot {
         /// Where one was expected.
         path: PathBuf,

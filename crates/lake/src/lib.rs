@@ -48,6 +48,6 @@ pub use manifest::{
 pub use package::PackageCache;
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};
-pub use snapshot::{Snapshot, TickerInfo, current_dir, read_parquet};
+pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo, current_dir, read_parquet};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
-pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Universe};
+pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Split, Universe};

@@ -13,7 +13,9 @@ mod macros;
 mod mapped;
 mod news;
 mod rows;
+mod statements;
 mod table;
+mod tsv;
 
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::RecordBatch;
@@ -26,14 +28,15 @@ pub(crate) use self::rows::{
 };
 pub(crate) use self::table::{finish, time_type};
 pub(crate) use self::{
-    bars::{read_wide_closes, read_wide_index},
+    bars::{read_wide_closes, read_wide_index, read_wide_returns},
     facts::read_facts,
     insider::read_insider,
     macros::read_macros,
     mapped::{FromCells, read_mapped},
     news::{read_news, tone},
+    statements::{read_statement_facts, read_statement_filings},
 };
-use crate::{Archive, FeedConfig, Format, LakeError, Source, Universe};
+use crate::{Archive, FeedConfig, Format, LakeError, Source, Split, Universe, calendar};
 
 /// A kind of record: one Parquet file of a snapshot, one table of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -183,6 +186,10 @@ pub(crate) struct Feed<'a> {
     pub(crate) kind: Kind,
     /// Which of the source's members.
     pub(crate) role: &'a str,
+    /// Parts of a member that is one file per part.
+    pub(crate) parts: &'a [String],
+    /// Whether prices were divided for later splits.
+    pub(crate) undo_splits: bool,
 }
 
 impl Feed<'_> {
@@ -223,6 +230,11 @@ pub(crate) fn read(
         }
         (Format::WideCloses, Kind::Bars) => finish(read_wide_closes(feed, universe)?),
         (Format::WideCloses, Kind::Index) => finish(read_wide_index(feed)?),
+        (Format::WideReturns, Kind::Bars) => finish(read_wide_returns(feed, universe)?),
+        (Format::StatementDataSets, Kind::Filings) => {
+            finish(read_statement_filings(feed, universe)?)
+        }
+        (Format::StatementDataSets, Kind::Facts) => finish(read_statement_facts(feed, universe)?),
         (Format::NasdaqNews, Kind::News) => finish(read_news(feed, universe)?),
         (Format::Companyfacts, Kind::Facts) => finish(read_facts(feed, universe)?),
         (Format::Form345, Kind::Insider) => finish(read_insider(feed, universe)?),
@@ -239,7 +251,13 @@ fn read_table(
     mapping: &TableMapping,
 ) -> Result<Parsed, LakeError> {
     match kind {
-        Kind::Bars => finish(read_mapped::<Bar>(feed, universe, mapping)?),
+        Kind::Bars => {
+            let mut found = read_mapped::<Bar>(feed, universe, mapping)?;
+            if feed.undo_splits {
+                found.rows.iter_mut().for_each(|(head, bar)| undo_splits(universe, head, bar));
+            }
+            finish(found)
+        }
         Kind::Actions => finish(read_mapped::<Action>(feed, universe, mapping)?),
         Kind::Index => finish(read_mapped::<IndexBar>(feed, universe, mapping)?),
         Kind::Macro => finish(read_mapped::<Observation>(feed, universe, mapping)?),
@@ -250,6 +268,38 @@ fn read_table(
         Kind::Insider => finish(read_mapped::<Transaction>(feed, universe, mapping)?),
         Kind::Estimates => finish(read_mapped::<Estimate>(feed, universe, mapping)?),
     }
+}
+
+/// Turns a bar that was divided for later splits into the one that was traded.
+fn undo_splits(universe: &Universe, head: &Head, bar: &mut Bar) {
+    let later = universe
+        .splits
+        .iter()
+        .filter(|split| split.ticker.as_str() == head.ticker && bar.session < split.ex_date);
+    let ratio: f64 = later.map(|split| split.ratio).product();
+    let prices = [&mut bar.open, &mut bar.high, &mut bar.low].into_iter().flatten();
+    prices.chain([&mut bar.close]).for_each(|price| *price *= ratio);
+    bar.volume = bar.volume.map(|volume| volume / ratio);
+}
+
+/// Returns the splits a universe states as records.
+pub(crate) fn stated_splits(source: &Source, universe: &Universe) -> Result<Parsed, LakeError> {
+    let row = |split: &Split| {
+        let open = calendar::session_open(split.ex_date);
+        let head = Head {
+            record_id: format!("{}-split-{}", split.ticker, split.ex_date),
+            ticker: split.ticker.to_string(),
+            source_id: source.id.clone(),
+            source: format!("universe {}", universe.id),
+            url: source.package_url(),
+            event_time: open,
+            known_at: open,
+        };
+        (head, Action { ex_date: split.ex_date, action: ActionType::Split, value: split.ratio })
+    };
+    let rows = universe.splits.iter().map(row).collect();
+    let members = vec![format!("configs/universes/{}.toml", universe.id.to_lowercase())];
+    finish(Rows { rows, members, ..Rows::default() })
 }
 
 /// Returns the table of a kind that has no records.

@@ -23,8 +23,14 @@ use crate::{
     features::shared_code, package::verify, records, tables::Tables, universe::Name,
 };
 
-/// The file that names the current snapshot.
-pub(crate) const CURRENT: &str = "CURRENT";
+/// The universe whose snapshot is served where nothing else is said.
+pub const DEFAULT_UNIVERSE: &str = "R20";
+
+/// Returns the name of the file that names the current snapshot of a universe.
+pub(crate) fn current_file(universe: &str) -> String {
+    let is_default = universe.eq_ignore_ascii_case(DEFAULT_UNIVERSE);
+    if is_default { "CURRENT".to_owned() } else { format!("CURRENT-{}", universe.to_uppercase()) }
+}
 
 /// A ticker of a snapshot and the span of its closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +58,20 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Opens the snapshot that `<data_dir>/snapshots/CURRENT` names.
+    /// Opens the current snapshot of the default universe.
     ///
     /// # Errors
     /// As [`Snapshot::open`]; also when there is no current snapshot.
     pub async fn open_current(data_dir: &Path) -> Result<Self, LakeError> {
-        Self::open(&current_dir(data_dir)?).await
+        Self::open(&current_dir(data_dir, DEFAULT_UNIVERSE)?).await
+    }
+
+    /// Opens the current snapshot of a universe.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`]; also when there is no current snapshot.
+    pub async fn open_universe(data_dir: &Path, universe: &str) -> Result<Self, LakeError> {
+        Self::open(&current_dir(data_dir, universe)?).await
     }
 
     /// Opens a snapshot directory: checks the manifest against its schema and
@@ -145,15 +159,15 @@ impl Snapshot {
     }
 }
 
-/// Returns the directory of the current snapshot.
+/// Returns the directory of the current snapshot of a universe.
 ///
 /// # Errors
 /// Fails when there is none.
-pub fn current_dir(data_dir: &Path) -> Result<PathBuf, LakeError> {
+pub fn current_dir(data_dir: &Path, universe: &str) -> Result<PathBuf, LakeError> {
     let snapshots = data_dir.join("snapshots");
-    let path = snapshots.join(CURRENT);
+    let path = snapshots.join(current_file(universe));
     if !path.exists() {
-        return Err(LakeError::NoSnapshot { path: snapshots });
+        return Err(LakeError::NoSnapshot { path });
     }
     let id = fs::read_to_string(&path).map_err(LakeError::io("read", &path))?;
     let id: Digest = id.trim().parse().map_err(|_| LakeError::BadSnapshot {

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use chrono::NaiveDate;
 use domain::Ticker;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,13 @@ pub struct FeedConfig {
     pub format: Format,
     /// Member of the source; the kind's name where absent.
     pub member: Option<String>,
+    /// Parts of a member that is one file per part, e.g. quarters.
+    #[serde(default)]
+    pub parts: Vec<String>,
+    /// Whether the source has divided earlier prices for the universe's splits: they are
+    /// stored as they were traded.
+    #[serde(default)]
+    pub undo_splits: bool,
     /// Columns of a [`Format::Table`].
     pub table: Option<TableMapping>,
 }
@@ -38,6 +46,10 @@ impl FeedConfig {
 pub enum Format {
     /// CSV with a `Date` column and a column of adjusted closes per symbol.
     WideCloses,
+    /// CSV with a `Date` column and a column of daily total returns per symbol.
+    WideReturns,
+    /// The SEC's Financial Statement Data Sets, a zip file per quarter.
+    StatementDataSets,
     /// JSON articles of the package nasdaq-news.
     NasdaqNews,
     /// EDGAR companyfacts JSON, one file per name.
@@ -80,6 +92,18 @@ pub struct MacroSeries {
     pub known_time: String,
 }
 
+/// A split a source of prices has no record of.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// The name.
+    pub ticker: Ticker,
+    /// First session at the new price.
+    pub ex_date: NaiveDate,
+    /// New shares for each old one.
+    pub ratio: f64,
+}
+
 /// One company of the universe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +129,21 @@ impl Name {
     }
 }
 
+#[derive(Deserialize)]
+struct MacroCatalogue {
+    #[serde(rename = "macro")]
+    series: Vec<MacroSeries>,
+}
+
+const MACRO_CATALOGUE: &str = include_str!("../../../configs/macro.toml");
+
+const BUILTIN: [(&str, &str); 4] = [
+    ("R20", include_str!("../../../configs/universes/r20.toml")),
+    ("R431", include_str!("../../../configs/universes/r431.toml")),
+    ("PIT391", include_str!("../../../configs/universes/pit391.toml")),
+    ("AAPL", include_str!("../../../configs/universes/aapl.toml")),
+];
+
 /// A universe.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +159,12 @@ pub struct Universe {
     /// Macro series in FRED's table form.
     #[serde(rename = "macro", default)]
     pub macro_series: Vec<MacroSeries>,
+    /// More of them, by their names in `configs/macro.toml`.
+    #[serde(default)]
+    pub macro_catalogue: Vec<String>,
+    /// Splits of names whose source of prices has no record of them.
+    #[serde(default)]
+    pub splits: Vec<Split>,
     /// The companies, in order.
     pub names: Vec<Name>,
 }
@@ -130,8 +175,30 @@ impl Universe {
     /// # Errors
     /// Fails when the file is not valid, which a test excludes.
     pub fn r20() -> Result<Self, LakeError> {
-        let text = include_str!("../../../configs/universes/r20.toml");
-        Self::parse("configs/universes/r20.toml", text)
+        Self::builtin("R20")
+    }
+
+    /// Returns a universe this crate was built with, by its id in any case.
+    ///
+    /// # Errors
+    /// Fails on an unknown id.
+    pub fn builtin(id: &str) -> Result<Self, LakeError> {
+        let found = BUILTIN.iter().find(|(known, _)| known.eq_ignore_ascii_case(id));
+        let Some((known, text)) = found else {
+            return Err(LakeError::Config {
+                origin: format!("universe {id:?}"),
+                reason: format!(
+                    "it is neither built in ({}) nor a .toml file",
+                    Self::builtin_ids().collect::<Vec<_>>().join(", ")
+                ),
+            });
+        };
+        Self::parse(&format!("configs/universes/{}.toml", known.to_lowercase()), text)
+    }
+
+    /// Returns the ids of the universes this crate was built with, the default first.
+    pub fn builtin_ids() -> impl Iterator<Item = &'static str> {
+        BUILTIN.iter().map(|(id, _)| *id)
     }
 
     /// Reads a universe from a file.
@@ -149,7 +216,16 @@ impl Universe {
     /// Fails on anything that is not a universe, and on a ticker listed twice.
     pub fn parse(origin: &str, text: &str) -> Result<Self, LakeError> {
         let invalid = |reason| LakeError::Config { origin: origin.to_owned(), reason };
-        let universe: Self = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        let mut universe: Self = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        let catalogue: MacroCatalogue =
+            toml::from_str(MACRO_CATALOGUE).map_err(|e| invalid(e.to_string()))?;
+        for wanted in std::mem::take(&mut universe.macro_catalogue) {
+            let found = catalogue.series.iter().find(|series| series.series == wanted);
+            let found = found.ok_or_else(|| {
+                invalid(format!("macro_catalogue: {wanted:?} is not in configs/macro.toml"))
+            })?;
+            universe.macro_series.push(found.clone());
+        }
         let mut tickers: Vec<&Ticker> = universe.names.iter().map(|n| &n.ticker).collect();
         tickers.sort();
         if let Some(twice) = tickers.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -184,12 +260,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_builtin_universe_is_valid_and_every_source_is_listed() {
-        let universe = Universe::r20().unwrap();
-        assert_eq!(universe.names.len(), 20);
+    fn the_builtin_universes_are_valid_and_every_source_is_listed() {
         let sources = crate::SourceList::builtin().unwrap();
-        for id in universe.source_ids() {
-            sources.get(id).unwrap();
+        for (id, names) in [("R20", 20), ("r431", 431), ("PIT391", 391), ("AAPL", 1)] {
+            let universe = Universe::builtin(id).unwrap();
+            assert_eq!(universe.names.len(), names, "{id}");
+            assert_eq!(universe.id, id.to_uppercase());
+            for id in universe.source_ids() {
+                sources.get(id).unwrap();
+            }
         }
+        let error = Universe::builtin("R21").unwrap_err().to_string();
+        assert!(error.contains("R20, R431, PIT391, AAPL"), "{error}");
     }
 }

@@ -1,11 +1,37 @@
 //! Wide tables: a `Date` column and one column per symbol.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 
 use super::{Bar, Feed, Head, IndexBar, PriceBasis, Rows};
 use crate::{LakeError, Universe, calendar};
 
-/// A positive number in a cell of a wide table.
+/// What the numbers of a wide table are.
+#[derive(Clone, Copy)]
+enum Cells {
+    Closes,
+    Returns,
+}
+
+impl Cells {
+    fn admit(self, value: f64) -> bool {
+        value.is_finite()
+            && match self {
+                Self::Closes => value > 0.0,
+                Self::Returns => value > -1.0,
+            }
+    }
+
+    const fn refusal(self) -> &'static str {
+        match self {
+            Self::Closes => "its close is not a positive number",
+            Self::Returns => "its return is not a number above -1",
+        }
+    }
+}
+
+/// A number in a cell of a wide table.
 struct Cell<'a> {
     symbol: &'a str,
     session: NaiveDate,
@@ -19,31 +45,56 @@ pub(crate) fn read_wide_closes(
     universe: &Universe,
 ) -> Result<Rows<Bar>, LakeError> {
     let symbols = universe.names.iter().map(|name| name.symbol(feed.kind).to_owned()).collect();
-    read(feed, Some(symbols), |head, cell| {
-        let ticker = universe.names.iter().find(|name| name.symbol(feed.kind) == cell.symbol);
-        let ticker = ticker.map(|name| name.ticker.to_string()).unwrap_or_default();
-        let bar = Bar {
-            session: cell.session,
-            open: None,
-            high: None,
-            low: None,
-            close: cell.value,
-            volume: None,
-            basis: PriceBasis::TotalReturnAdjusted,
-        };
-        (Head { record_id: format!("{ticker}-{}", cell.session), ticker, ..head }, bar)
-    })
+    read(feed, Some(symbols), Cells::Closes, |head, cell| name_bar(feed, universe, head, cell))
+}
+
+fn name_bar(feed: &Feed<'_>, universe: &Universe, head: Head, cell: Cell<'_>) -> (Head, Bar) {
+    let ticker = universe.names.iter().find(|name| name.symbol(feed.kind) == cell.symbol);
+    let ticker = ticker.map(|name| name.ticker.to_string()).unwrap_or_default();
+    let bar = Bar {
+        session: cell.session,
+        open: None,
+        high: None,
+        low: None,
+        close: cell.value,
+        volume: None,
+        basis: PriceBasis::TotalReturnAdjusted,
+    };
+    (Head { record_id: format!("{ticker}-{}", cell.session), ticker, ..head }, bar)
+}
+
+/// Reads daily total returns of the universe's names as closes of an index that starts
+/// at 100 before the first one.
+pub(crate) fn read_wide_returns(
+    feed: &Feed<'_>,
+    universe: &Universe,
+) -> Result<Rows<Bar>, LakeError> {
+    let symbols = universe.names.iter().map(|name| name.symbol(feed.kind).to_owned()).collect();
+    let mut found = read(feed, Some(symbols), Cells::Returns, |head, cell| {
+        name_bar(feed, universe, head, cell)
+    })?;
+    // The table is in order of time, and so are the rows of each name.
+    let mut levels = BTreeMap::<String, f64>::new();
+    for (head, bar) in &mut found.rows {
+        let level = levels.entry(head.ticker.clone()).or_insert(100.0);
+        *level *= 1.0 + bar.close;
+        bar.close = *level;
+    }
+    Ok(found)
 }
 
 /// Reads closes of the market index: every column of the table.
 pub(crate) fn read_wide_index(feed: &Feed<'_>) -> Result<Rows<IndexBar>, LakeError> {
-    read(feed, None, |head, cell| (head, IndexBar { session: cell.session, close: cell.value }))
+    read(feed, None, Cells::Closes, |head, cell| {
+        (head, IndexBar { session: cell.session, close: cell.value })
+    })
 }
 
 /// Reads the columns of these symbols, all where none are named.
 fn read<R>(
     feed: &Feed<'_>,
     symbols: Option<Vec<String>>,
+    cells: Cells,
     row: impl Fn(Head, Cell<'_>) -> (Head, R),
 ) -> Result<Rows<R>, LakeError> {
     let member = feed.source.member(feed.role, None)?;
@@ -70,14 +121,14 @@ fn read<R>(
             let symbol = &header[column];
             let cell = line.get(column).unwrap_or_default();
             match cell.parse::<f64>() {
-                Ok(value) if value.is_finite() && value > 0.0 => {
+                Ok(value) if cells.admit(value) => {
                     let cell = Cell { symbol, session, value };
                     found.rows.push(row(head(feed, &member, symbol, session), cell));
                 }
                 _ if cell.is_empty() => {}
                 _ => found.rejected.push(feed.reject(
                     format!("{place} {symbol}"),
-                    "its close is not a positive number",
+                    cells.refusal(),
                     cell,
                 )),
             }
