@@ -138,6 +138,18 @@ impl FeatureInfo {
     }
 }
 
+impl FeatureInfo {
+    /// Reads a feature file that is not part of the catalogue.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read or its header is not valid.
+    pub fn load(path: &std::path::Path) -> Result<Vec<Self>, LakeError> {
+        let text = std::fs::read_to_string(path).map_err(LakeError::io("read", path))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self::parse_file(&name, &text)
+    }
+}
+
 /// The functions features call.
 const FUNCTIONS: [&str; 3] = [
     include_str!("kernels/indicators.rs"),

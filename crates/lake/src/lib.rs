@@ -22,6 +22,7 @@ mod kernels;
 mod labels;
 mod manifest;
 mod package;
+mod proof;
 mod read;
 mod records;
 mod research;
@@ -46,6 +47,7 @@ pub use manifest::{
     UniverseInfo, validate,
 };
 pub use package::PackageCache;
+pub use proof::{Leak, LeakProof};
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};
 pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo, current_dir, read_parquet};

@@ -69,16 +69,40 @@ impl Tables {
         Ok(AsOfTables { as_of, batches: batches.collect::<Result<_, LakeError>>()? })
     }
 
+    /// Returns the table of a kind as it is stored.
+    pub(crate) fn batch(&self, kind: Kind) -> &RecordBatch {
+        static NONE: std::sync::LazyLock<RecordBatch> =
+            std::sync::LazyLock::new(|| RecordBatch::new_empty(Arc::new(Schema::empty())));
+        self.0.get(&kind).map_or(&NONE, |table| &table.batch)
+    }
+
+    /// Returns all records of a ticker and of the market, whenever they became known. The
+    /// ages are those at the end of `as_of`.
+    pub(crate) fn of_ticker(&self, ticker: &Ticker, as_of: AsOf) -> Result<AsOfTables, LakeError> {
+        self.select(ticker, as_of, |_| true)
+    }
+
     /// Cuts every table to the ticker's (or the market's) records with
     /// `known_at <= as_of`. Copies no column.
     pub(crate) fn cut(&self, ticker: &Ticker, as_of: AsOf) -> Result<AsOfTables, LakeError> {
+        let last = as_of.instant().timestamp_micros();
+        self.select(ticker, as_of, |known_at| known_at <= last)
+    }
+
+    /// Takes the first of a ticker's records, in order of `known_at`, that are wanted.
+    fn select(
+        &self,
+        ticker: &Ticker,
+        as_of: AsOf,
+        is_wanted: impl Fn(i64) -> bool,
+    ) -> Result<AsOfTables, LakeError> {
         let last = as_of.instant().timestamp_micros();
         let mut batches = BTreeMap::new();
         for (&kind, table) in &self.0 {
             let key = if kind.has_ticker() { ticker.as_str() } else { "" };
             let rows = table.rows.get(key).cloned().unwrap_or(0..0);
             let times = known_at(&table.batch).values();
-            let known = times[rows.clone()].partition_point(|&t| t <= last);
+            let known = times[rows.clone()].partition_point(|&t| is_wanted(t));
             batches.insert(kind, with_age(&table.batch.slice(rows.start, known), last)?);
         }
         Ok(AsOfTables { as_of, batches })

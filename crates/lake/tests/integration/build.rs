@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use lake::{BuildReport, LakeError, Manifest, Snapshot, SourceList, current_dir};
+use lake::{BuildReport, LakeError, Manifest, Snapshot, SourceList};
 
 use crate::{
     support::build,
@@ -14,6 +14,11 @@ use crate::{
 };
 
 const NOON: &str = "2026-01-01T12:00:00Z";
+
+/// Returns the directory of the synthetic universe's current snapshot.
+fn current_dir(data_dir: &Path) -> Result<std::path::PathBuf, LakeError> {
+    lake::current_dir(data_dir, "SYN")
+}
 
 fn built(data_dir: &Path, files: &Files) -> BuildReport {
     let (sources, universe) = install(data_dir, files);
@@ -49,7 +54,7 @@ async fn the_same_data_gives_the_same_id_and_bytes() {
     let other = built(a.path(), &changed);
     assert_ne!(other.id, first.id);
     assert_eq!(current_dir(a.path()).unwrap(), other.dir);
-    assert_eq!(Snapshot::open_current(a.path()).await.unwrap().id(), other.id);
+    assert_eq!(Snapshot::open_universe(a.path(), "SYN").await.unwrap().id(), other.id);
     assert_eq!(Snapshot::open(&first.dir).await.unwrap().id(), first.id, "old snapshots stay");
 }
 
@@ -64,7 +69,7 @@ fn a_killed_build_leaves_no_snapshot() {
     let report = built(dir.path(), &synthetic::files());
     assert!(!leftover.exists());
     let names: BTreeSet<String> = contents_names(&snapshots).into_iter().collect();
-    let expected = [".lock".to_owned(), report.id.to_string(), "CURRENT".to_owned()];
+    let expected = [".lock".to_owned(), report.id.to_string(), "CURRENT-SYN".to_owned()];
     assert_eq!(names, expected.into());
 }
 
