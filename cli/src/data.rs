@@ -1,16 +1,19 @@
 //! `r2r data`: from packages to a snapshot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use domain::Clock;
-use indicatif::{ProgressBar, ProgressStyle};
 use lake::{
-    BuildOptions, BuildReport, Snapshot, SourceList, Universe, build_snapshot, fetch_universe,
+    BuildOptions, BuildReport, DEFAULT_UNIVERSE, Snapshot, SourceList, Universe, build_snapshot,
+    fetch_universe,
 };
 
-use crate::screen::say;
+use crate::{
+    proof,
+    screen::{progress, say},
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -18,19 +21,56 @@ pub(crate) enum Command {
     ///
     /// Safe to stop and repeat: complete packages are kept, an incomplete one is
     /// fetched again.
-    #[command(after_help = "Example:\n  r2r data fetch")]
-    Fetch,
+    #[command(after_help = "Examples:\n  r2r data fetch\n  r2r data fetch --universe PIT391")]
+    Fetch {
+        #[command(flatten)]
+        universe: UniverseArgs,
+    },
     /// Build the immutable snapshot from the fetched packages.
     ///
     /// The same packages give the same snapshot id. A stopped build leaves nothing behind.
-    #[command(after_help = "Example:\n  r2r data build --git-commit $(git rev-parse HEAD)")]
+    #[command(after_help = "Examples:\n  r2r data build --git-commit $(git rev-parse HEAD)\n  \
+        r2r data build --universe PIT391\n  \
+        r2r data build --universe my_names.toml --sources my_sources.toml")]
     Build {
+        #[command(flatten)]
+        universe: UniverseArgs,
         /// Commit of the running code, noted in the manifest.
         #[arg(long, env = "R2R_GIT_COMMIT", default_value = "unknown")]
         git_commit: String,
     },
     /// Show the current snapshot: tickers, kinds of records, date ranges.
-    Show,
+    Show {
+        /// Universe whose current snapshot is shown.
+        #[arg(long, default_value = DEFAULT_UNIVERSE)]
+        universe: String,
+    },
+    /// Prove that nothing depends on what was not yet known.
+    ProveNoLeak(proof::Args),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UniverseArgs {
+    /// R20, R431, PIT391, AAPL, or a .toml file of your own.
+    #[arg(long, default_value = DEFAULT_UNIVERSE)]
+    universe: String,
+    /// Your allowlist of sources, as configs/sources.toml; the built-in one where absent.
+    #[arg(long)]
+    sources: Option<PathBuf>,
+}
+
+impl UniverseArgs {
+    fn load(&self) -> anyhow::Result<(Universe, SourceList)> {
+        let path = Path::new(&self.universe);
+        let is_file = path.extension().is_some_and(|extension| extension == "toml");
+        let universe =
+            if is_file { Universe::load(path)? } else { Universe::builtin(&self.universe)? };
+        let sources = match &self.sources {
+            Some(path) => SourceList::load(path)?,
+            None => SourceList::builtin()?,
+        };
+        Ok((universe, sources))
+    }
 }
 
 pub(crate) async fn run(
@@ -38,39 +78,38 @@ pub(crate) async fn run(
     data_dir: &Path,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
-    if matches!(command, Command::Show) {
-        let snapshot = Snapshot::open_current(data_dir).await?;
-        say!("snapshot {}", snapshot.id());
-        print(&snapshot)?;
-        return Ok(());
-    }
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed} {wide_msg}")?;
-    let progress = ProgressBar::new(0).with_style(style);
+    let (args, git_commit) = match command {
+        Command::Show { universe } => return show(data_dir, universe).await,
+        Command::ProveNoLeak(args) => return proof::run(args, data_dir).await,
+        Command::Fetch { universe } => (universe, None),
+        Command::Build { universe, git_commit } => (universe, Some(git_commit)),
+    };
+    let (universe, sources) = args.load()?;
+    let progress = progress()?;
     let options = BuildOptions {
         data_dir,
-        universe: &Universe::r20()?,
-        sources: &SourceList::builtin()?,
-        git_commit: match command {
-            Command::Build { git_commit } => git_commit,
-            Command::Fetch | Command::Show => "unknown",
-        },
+        universe: &universe,
+        sources: &sources,
+        git_commit: git_commit.map_or("unknown", String::as_str),
         clock,
         progress: &progress,
     };
-    match command {
-        Command::Fetch => {
-            fetch_universe(&options)?;
-            progress.finish_and_clear();
-            let packages = options.universe.source_ids().len();
-            say!("{packages} packages of universe {} are fetched", options.universe.id);
-        }
-        Command::Build { .. } | Command::Show => {
-            let report = build_snapshot(&options)?;
-            progress.finish_and_clear();
-            tell(&report)?;
-        }
+    if git_commit.is_none() {
+        fetch_universe(&options)?;
+        progress.finish_and_clear();
+        say!("{} packages of universe {} are fetched", universe.source_ids().len(), universe.id);
+    } else {
+        let report = build_snapshot(&options)?;
+        progress.finish_and_clear();
+        tell(&report)?;
     }
     Ok(())
+}
+
+async fn show(data_dir: &Path, universe: &str) -> anyhow::Result<()> {
+    let snapshot = Snapshot::open_universe(data_dir, universe).await?;
+    say!("snapshot {} of universe {}", snapshot.id(), snapshot.manifest().universe.id);
+    print(&snapshot)
 }
 
 fn tell(report: &BuildReport) -> anyhow::Result<()> {

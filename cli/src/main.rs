@@ -1,7 +1,10 @@
 //! `r2r`: data, models and theses from the command line.
 
 mod data;
+mod features;
+mod labels;
 mod model;
+mod proof;
 mod screen;
 mod thesis;
 
@@ -34,6 +37,12 @@ enum Command {
     /// Fetch source packages and build snapshots.
     #[command(subcommand)]
     Data(data::Command),
+    /// List, show and compute features.
+    #[command(subcommand)]
+    Features(features::Command),
+    /// Label sessions by what the price did after them.
+    #[command(subcommand)]
+    Labels(labels::Command),
     /// Fetch, list and verify models.
     #[command(subcommand)]
     Model(model::Command),
@@ -73,6 +82,8 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Data(command) => data::run(&command, &cli.data_dir, &SystemClock).await,
+        Command::Features(command) => features::run(&command, &cli.data_dir).await,
+        Command::Labels(command) => labels::run(&command, &cli.data_dir).await,
         Command::Model(command) => model::run(&command, &cli.data_dir),
         Command::Thesis(args) => thesis::run(&args, &cli.data_dir).await,
         Command::Worker => Ok(()),

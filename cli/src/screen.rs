@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Color, Style};
 use anyhow::Context as _;
 use contract::{EvidenceDetail, Plan, Thesis};
 use domain::{AsOfRead, EvidenceKind, Label, Section};
+use indicatif::{ProgressBar, ProgressStyle};
 
 const BAR_WIDTH: f64 = 40.0;
 
@@ -19,6 +20,12 @@ pub(crate) fn print(text: impl Display) -> anyhow::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         result => result.context("cannot write to standard output"),
     }
+}
+
+/// Returns a bar for long work: place, time, what is being done.
+pub(crate) fn progress() -> anyhow::Result<ProgressBar> {
+    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {elapsed} {wide_msg}")?;
+    Ok(ProgressBar::new(0).with_style(style))
 }
 
 /// Prints a line; a failure returns from the calling function.

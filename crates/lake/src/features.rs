@@ -139,6 +139,21 @@ impl FeatureInfo {
 }
 
 impl FeatureInfo {
+    /// Returns a feature of the catalogue.
+    ///
+    /// # Errors
+    /// Fails on an unknown name, and tells the most similar one.
+    pub fn find(name: &str) -> Result<Self, LakeError> {
+        let catalogue = feature_catalogue()?;
+        if let Some(found) = catalogue.iter().find(|feature| feature.name == name) {
+            return Ok(found.clone());
+        }
+        let score = |f: &&Self| strsim::jaro_winkler(&f.name, name);
+        let near = catalogue.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
+        let near = near.map(|feature| feature.name.clone()).unwrap_or_default();
+        Err(LakeError::UnknownFeature { name: name.to_owned(), near })
+    }
+
     /// Reads a feature file that is not part of the catalogue.
     ///
     /// # Errors

@@ -53,3 +53,4 @@ pub use research::{LabelStats, Panel, PanelOptions, write_derived};
 pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo, current_dir, read_parquet};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
 pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Split, Universe};
+pub use window::describe as feature_functions;

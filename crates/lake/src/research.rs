@@ -62,6 +62,14 @@ pub struct LabelStats {
     pub flips: u64,
 }
 
+impl std::ops::AddAssign for LabelStats {
+    fn add_assign(&mut self, other: Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self.unlabelled += other.unlabelled;
+        self.flips += other.flips;
+    }
+}
+
 impl LabelStats {
     /// Returns the number of labelled rows.
     #[must_use]
@@ -231,18 +239,14 @@ impl Snapshot {
 /// Returns the features of these names, in the catalogue's order; all series of names
 /// where none is named.
 fn chosen(names: &[String]) -> Result<Vec<FeatureInfo>, LakeError> {
-    let catalogue = feature_catalogue()?;
-    if let Some(unknown) = names.iter().find(|name| catalogue.iter().all(|f| f.name != **name)) {
-        let score = |f: &&FeatureInfo| strsim::jaro_winkler(&f.name, unknown);
-        let near = catalogue.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
-        let near = near.map(|feature| feature.name.clone()).unwrap_or_default();
-        return Err(LakeError::UnknownFeature { name: unknown.clone(), near });
+    for name in names {
+        FeatureInfo::find(name)?;
     }
     let is_chosen = |feature: &FeatureInfo| {
         let is_series = feature.is_series() && feature.kind == Kind::Bars;
         if names.is_empty() { is_series } else { names.contains(&feature.name) }
     };
-    Ok(catalogue.into_iter().filter(is_chosen).collect())
+    Ok(feature_catalogue()?.into_iter().filter(is_chosen).collect())
 }
 
 /// Marks the rows a panel keeps.

@@ -49,7 +49,7 @@ pub(crate) fn functions() -> Vec<WindowUDF> {
 }
 
 /// Returns name, arguments and meaning of each function, for people.
-pub(crate) fn describe() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+pub fn describe() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     FUNCTIONS.iter().map(|&(name, kernel, meaning)| (name, kernel.arguments(), meaning))
 }
 

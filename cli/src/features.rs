@@ -1,0 +1,191 @@
+//! `r2r features`: the catalogue, values at a point in time, whole histories.
+
+use std::{fmt::Write as _, path::Path};
+
+use anyhow::Context as _;
+use chrono::NaiveDate;
+use clap::{Args, Subcommand};
+use domain::{AsOf, Section, Ticker};
+use lake::{
+    DEFAULT_UNIVERSE, FeatureInfo, PanelOptions, Snapshot, feature_catalogue, write_derived,
+};
+
+use crate::screen::{progress, say};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the features: name, section, unit, window, what it is.
+    #[command(after_help = "Examples:\n  r2r features list\n  r2r features list --section risks")]
+    List {
+        /// Only those of a section, e.g. technicals.
+        #[arg(long, value_parser = section)]
+        section: Option<Section>,
+        /// Also those for research only, such as Alpha158.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show a feature: its header, its SQL, the functions SQL files may call.
+    #[command(after_help = "Examples:\n  r2r features show vol_20d\n  r2r features show functions")]
+    Show {
+        /// Name of a feature, or `functions`.
+        name: String,
+    },
+    /// Compute features at every session into a Parquet file.
+    #[command(after_help = "Examples:\n  r2r features build\n  \
+        r2r features build vol_20d news_count_30d --from 2020-01-01 --every 5\n\n\
+        The file reads unchanged in pandas and polars: columns ticker, session, event_time,\n\
+        known_at, then one per feature. Values equal those of a read at the same date.")]
+    Build(Build),
+    /// Print the features of a ticker at a date.
+    #[command(after_help = "Examples:\n  r2r features get AAPL --as-of 2022-09-30\n  \
+        r2r features get AAPL vol_20d alpha_rsqr_20 --as-of 2022-09-30 --json")]
+    Get(Get),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Features by name; all series of prices where none is given.
+    features: Vec<String>,
+    /// Universe whose current snapshot is read.
+    #[arg(long, default_value = DEFAULT_UNIVERSE)]
+    universe: String,
+    /// Only this ticker; may be repeated.
+    #[arg(long = "ticker")]
+    tickers: Vec<Ticker>,
+    /// First session, YYYY-MM-DD.
+    #[arg(long)]
+    from: Option<NaiveDate>,
+    /// Last session, YYYY-MM-DD.
+    #[arg(long)]
+    to: Option<NaiveDate>,
+    /// Keep every n-th session of a name.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    every: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Ticker of the universe, e.g. AAPL.
+    ticker: Ticker,
+    /// Features by name; all where none is given.
+    features: Vec<String>,
+    /// Date whose knowledge may be used, YYYY-MM-DD; the snapshot's last by default.
+    #[arg(long)]
+    as_of: Option<AsOf>,
+    /// Universe whose current snapshot is read.
+    #[arg(long, default_value = DEFAULT_UNIVERSE)]
+    universe: String,
+    /// One JSON object a line, with source and times.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(command: &Command, data_dir: &Path) -> anyhow::Result<()> {
+    match command {
+        Command::List { section, all } => list(*section, *all),
+        Command::Show { name } => show(name),
+        Command::Build(args) => build(args, data_dir).await,
+        Command::Get(args) => get(args, data_dir).await,
+    }
+}
+
+fn section(text: &str) -> Result<Section, String> {
+    let keys = Section::ALL.map(Section::key);
+    let found = Section::ALL.into_iter().find(|section| section.key() == text);
+    found.ok_or_else(|| format!("the sections are {}", keys.join(", ")))
+}
+
+fn list(section: Option<Section>, all: bool) -> anyhow::Result<()> {
+    let features = feature_catalogue()?;
+    let is_listed = |f: &&FeatureInfo| {
+        (all || f.evidence) && section.is_none_or(|section| f.section == section)
+    };
+    for feature in features.iter().filter(is_listed) {
+        let window = feature.window_days.map(|days| format!("{days} d")).unwrap_or_default();
+        let unit = format!("{:?}", feature.unit).to_lowercase();
+        let mark = if feature.evidence { "" } else { "  [research]" };
+        say!(
+            "{:<24} {:<13} {unit:<7} {window:>6}  {}{mark}",
+            feature.name,
+            feature.section.key(),
+            feature.title
+        );
+    }
+    let more = features.iter().filter(|f| !f.evidence).count();
+    if !all {
+        say!("and {more} for research: `r2r features list --all`");
+    }
+    Ok(())
+}
+
+fn show(name: &str) -> anyhow::Result<()> {
+    if name == "functions" {
+        say!("Functions of a series, each `OVER w`: the sessions of a name, oldest first.\n");
+        for (function, arguments, meaning) in lake::feature_functions() {
+            say!("{:<34} {meaning}", format!("{function}({arguments})"));
+        }
+        return Ok(());
+    }
+    let feature = FeatureInfo::find(name)?;
+    say!("{}: {}", feature.name, feature.title);
+    say!("  section   {}", feature.section.key());
+    say!("  unit      {:?}", feature.unit);
+    say!("  formula   {}", feature.formula);
+    if let Some(days) = feature.window_days {
+        say!("  window    {days}");
+    }
+    if let Some(days) = feature.ttl_days {
+        say!("  ttl       {days} days after its event");
+    }
+    say!("  use       {}", if feature.evidence { "theses and research" } else { "research" });
+    say!("  file      crates/lake/features/{}", feature.file);
+    say!("  kind      {}\n", if feature.is_series() { "series" } else { "query at a date" });
+    say!("{}", feature.sql);
+    Ok(())
+}
+
+async fn build(args: &Build, data_dir: &Path) -> anyhow::Result<()> {
+    let snapshot = Snapshot::open_universe(data_dir, &args.universe).await?;
+    let options = PanelOptions {
+        features: args.features.clone(),
+        tickers: args.tickers.clone(),
+        from: args.from,
+        to: args.to,
+        every: args.every as usize,
+    };
+    let progress = progress()?;
+    progress.set_message("computing features");
+    let panel = snapshot.panel(&options, &progress).await?;
+    progress.finish_and_clear();
+    let path = write_derived(data_dir, &snapshot, "features.parquet", &panel.batch)?;
+    say!(
+        "{} rows of {} features of universe {} (snapshot {}) are in {}",
+        panel.batch.num_rows(),
+        panel.features.len(),
+        snapshot.manifest().universe.id,
+        snapshot.id(),
+        path.display()
+    );
+    say!("bias: {}", snapshot.manifest().universe.bias);
+    Ok(())
+}
+
+async fn get(args: &Get, data_dir: &Path) -> anyhow::Result<()> {
+    let snapshot = Snapshot::open_universe(data_dir, &args.universe).await?;
+    let last = snapshot.range().map(|(_, last)| AsOf::end_of(last));
+    let as_of = args.as_of.or(last).context("the snapshot has no closes; run `r2r data build`")?;
+    let features = snapshot.values(&args.ticker, as_of, &args.features).await?;
+    if args.json {
+        for feature in &features {
+            say!("{}", serde_json::to_string(feature)?);
+        }
+        return Ok(());
+    }
+    say!("{} as of {as_of}, snapshot {}", args.ticker, snapshot.id());
+    for feature in &features {
+        let mut line = format!("  {:<24} {:>16.8}", feature.name, feature.value);
+        let _ = write!(line, "  known {}", feature.provenance.known_at.format("%Y-%m-%d %H:%MZ"));
+        say!("{line}  {}", feature.provenance.source);
+    }
+    Ok(())
+}
