@@ -80,6 +80,9 @@ impl Archive {
         match self.kind {
             ArchiveKind::Wheel => self.copy_zip(file, member, out, bytes_max),
             ArchiveKind::Sdist => self.copy_tar(file, member, out, bytes_max),
+            // A single file: the member's name tells its form alone.
+            ArchiveKind::File => self.copy_bounded(member, file, out, bytes_max),
+            ArchiveKind::Generated => Err(self.bad("it has no members".to_owned())),
         }
     }
 

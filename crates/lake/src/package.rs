@@ -35,6 +35,9 @@ impl PackageCache {
         let suffix = match source.archive {
             ArchiveKind::Wheel => "whl",
             ArchiveKind::Sdist => "tar.gz",
+            ArchiveKind::File | ArchiveKind::Generated => {
+                return source.path.clone().unwrap_or_default();
+            }
         };
         let Source { package, version, sha256, .. } = source;
         self.dir.join(format!("{package}-{version}-{}.{suffix}", sha256.short()))
@@ -51,6 +54,14 @@ impl PackageCache {
     /// Fails when the package cannot be fetched or is not the promised one.
     pub fn fetch(&self, source: &Source, progress: &ProgressBar) -> Result<Archive, LakeError> {
         let path = self.path(source);
+        if source.archive == ArchiveKind::Generated {
+            return Ok(Archive::new(path, source.archive));
+        }
+        if source.archive == ArchiveKind::File {
+            let remedy = "the file changed since it was listed: review it and update its sha256";
+            verify(&path, source.sha256, remedy)?;
+            return Ok(Archive::new(path, source.archive));
+        }
         if path.exists() {
             progress.set_message(format!("checking {}", source.title()));
             verify(&path, source.sha256, "remove the file and fetch again")?;
@@ -129,6 +140,7 @@ fn pip_command(source: &Source, dir: &Path, requirements: &Path) -> Command {
     pip.args(["--disable-pip-version-check", "--dest"]).arg(dir).arg("-r").arg(requirements);
     match source.archive {
         ArchiveKind::Wheel => pip.arg("--only-binary=:all:"),
+        ArchiveKind::File | ArchiveKind::Generated => &mut pip,
         // Only this package: `:all:` would build its build tools from source, too.
         ArchiveKind::Sdist => pip.arg(format!("--no-binary={}", source.package)),
     };
@@ -174,6 +186,7 @@ fn downloaded_file(source: &Source, dir: &Path) -> Result<PathBuf, LakeError> {
     let suffix = match source.archive {
         ArchiveKind::Wheel => ".whl",
         ArchiveKind::Sdist => ".tar.gz",
+        ArchiveKind::File | ArchiveKind::Generated => "",
     };
     let entries = fs::read_dir(dir).map_err(LakeError::io("list", dir))?;
     let mut files = entries.filter_map(Result::ok).map(|e| e.path());

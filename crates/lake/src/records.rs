@@ -8,6 +8,7 @@
 mod bars;
 mod cells;
 mod facts;
+mod generated;
 mod insider;
 mod macros;
 mod mapped;
@@ -30,6 +31,7 @@ pub(crate) use self::table::{finish, time_type};
 pub(crate) use self::{
     bars::{read_wide_closes, read_wide_index, read_wide_returns},
     facts::read_facts,
+    generated::Generated,
     insider::read_insider,
     macros::read_macros,
     mapped::{FromCells, read_mapped},
@@ -235,12 +237,30 @@ pub(crate) fn read(
             finish(read_statement_filings(feed, universe)?)
         }
         (Format::StatementDataSets, Kind::Facts) => finish(read_statement_facts(feed, universe)?),
+        (Format::Synthetic, kind) => generate(feed, universe, kind),
         (Format::NasdaqNews, Kind::News) => finish(read_news(feed, universe)?),
         (Format::Companyfacts, Kind::Facts) => finish(read_facts(feed, universe)?),
         (Format::Form345, Kind::Insider) => finish(read_insider(feed, universe)?),
         (format, kind) => {
             Err(no_such_records(feed, &format!("the format {format:?} holds no {}", kind.table())))
         }
+    }
+}
+
+fn generate(feed: &Feed<'_>, universe: &Universe, kind: Kind) -> Result<Parsed, LakeError> {
+    let market = Generated::new(universe)?;
+    match kind {
+        Kind::Bars => finish(market.bars(feed)),
+        // No company of the market splits its shares or pays a dividend.
+        Kind::Actions => finish::<Action>(Rows::default()),
+        Kind::Index => finish(market.index(feed)),
+        Kind::Macro => finish(market.macros(feed)),
+        Kind::News => finish(market.news(feed)),
+        Kind::Filings => finish(market.filings(feed)),
+        Kind::FilingTexts => finish(market.filing_texts(feed)),
+        Kind::Facts => finish(market.facts(feed)),
+        Kind::Insider => finish(market.insider(feed)),
+        Kind::Estimates => finish(market.estimates(feed)),
     }
 }
 

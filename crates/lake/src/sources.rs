@@ -1,6 +1,9 @@
 //! The allowlist of sources, `configs/sources.toml`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use domain::Digest;
 use serde::Deserialize;
@@ -15,6 +18,11 @@ pub enum ArchiveKind {
     Wheel,
     /// A source distribution, `.tar.gz`.
     Sdist,
+    /// A file of the user's, at `path`.
+    File,
+    /// Nothing to fetch: this program makes the records. The digest is that of the name
+    /// and version of what makes them.
+    Generated,
 }
 
 /// Which of several wheels to take, where a package has one per platform. The
@@ -43,6 +51,8 @@ pub struct Source {
     pub version: String,
     /// Archive format.
     pub archive: ArchiveKind,
+    /// The file of [`ArchiveKind::File`], absolute or relative to the working directory.
+    pub path: Option<PathBuf>,
     /// Digest of the archive.
     pub sha256: Digest,
     /// SPDX id of the licence.
@@ -76,7 +86,11 @@ impl Source {
     /// Returns the package URL, e.g. `pkg:pypi/skfolio@1.12.2`.
     #[must_use]
     pub fn package_url(&self) -> String {
-        format!("pkg:pypi/{}@{}", self.package, self.version)
+        let registry = match self.archive {
+            ArchiveKind::Wheel | ArchiveKind::Sdist => "pypi",
+            ArchiveKind::File | ArchiveKind::Generated => "generic",
+        };
+        format!("pkg:{registry}/{}@{}", self.package, self.version)
     }
 
     /// Returns the package URL of a member, e.g.
@@ -137,6 +151,11 @@ impl SourceList {
                     )));
                 }
             }
+            if (source.archive == ArchiveKind::File) != source.path.is_some() {
+                return Err(invalid(format!(
+                    "[{id}]: `path` goes with archive = \"file\", and only with it"
+                )));
+            }
         }
         Ok(Self { origin: origin.to_owned(), sources })
     }
@@ -171,7 +190,8 @@ mod tests {
         let list = SourceList::builtin().unwrap();
         for source in list.iter() {
             assert!(list.get(&source.id).is_ok(), "{}", source.id);
-            assert!(!source.members.is_empty(), "{}", source.id);
+            let has_files = source.archive != ArchiveKind::Generated;
+            assert_eq!(!source.members.is_empty(), has_files, "{}", source.id);
         }
     }
 

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use domain::Ticker;
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, LakeError, TableMapping};
+use crate::{Kind, LakeError, Market, TableMapping};
 
 /// Where records of one kind come from. A kind may have several feeds, or none.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -50,6 +50,8 @@ pub enum Format {
     WideReturns,
     /// The SEC's Financial Statement Data Sets, a zip file per quarter.
     StatementDataSets,
+    /// No file: records of the [synthetic market](crate::Market).
+    Synthetic,
     /// JSON articles of the package nasdaq-news.
     NasdaqNews,
     /// EDGAR companyfacts JSON, one file per name.
@@ -137,11 +139,12 @@ struct MacroCatalogue {
 
 const MACRO_CATALOGUE: &str = include_str!("../../../configs/macro.toml");
 
-const BUILTIN: [(&str, &str); 4] = [
+const BUILTIN: [(&str, &str); 5] = [
     ("R20", include_str!("../../../configs/universes/r20.toml")),
     ("R431", include_str!("../../../configs/universes/r431.toml")),
     ("PIT391", include_str!("../../../configs/universes/pit391.toml")),
     ("AAPL", include_str!("../../../configs/universes/aapl.toml")),
+    ("SYN10", include_str!("../../../configs/universes/syn10.toml")),
 ];
 
 /// A universe.
@@ -165,6 +168,8 @@ pub struct Universe {
     /// Splits of names whose source of prices has no record of them.
     #[serde(default)]
     pub splits: Vec<Split>,
+    /// The market of [`Format::Synthetic`] feeds.
+    pub synthetic: Option<Market>,
     /// The companies, in order.
     pub names: Vec<Name>,
 }
@@ -262,7 +267,8 @@ mod tests {
     #[test]
     fn the_builtin_universes_are_valid_and_every_source_is_listed() {
         let sources = crate::SourceList::builtin().unwrap();
-        for (id, names) in [("R20", 20), ("r431", 431), ("PIT391", 391), ("AAPL", 1)] {
+        for (id, names) in [("R20", 20), ("r431", 431), ("PIT391", 391), ("AAPL", 1), ("SYN10", 10)]
+        {
             let universe = Universe::builtin(id).unwrap();
             assert_eq!(universe.names.len(), names, "{id}");
             assert_eq!(universe.id, id.to_uppercase());
@@ -271,6 +277,6 @@ mod tests {
             }
         }
         let error = Universe::builtin("R21").unwrap_err().to_string();
-        assert!(error.contains("R20, R431, PIT391, AAPL"), "{error}");
+        assert!(error.contains("R20, R431, PIT391, AAPL, SYN10"), "{error}");
     }
 }
