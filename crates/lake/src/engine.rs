@@ -181,7 +181,9 @@ pub(crate) fn context() -> SessionContext {
     let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_information_schema(false)
-        .set_bool("datafusion.catalog.create_default_catalog_and_schema", true);
+        .set_bool("datafusion.catalog.create_default_catalog_and_schema", true)
+        // A filter that one run has filled would cut the rows of the next.
+        .set_bool("datafusion.optimizer.enable_dynamic_filter_pushdown", false);
     let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     let context = SessionContext::new_with_state(state);
     window::functions().into_iter().for_each(|function| context.register_udwf(function));

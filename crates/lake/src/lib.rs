@@ -33,6 +33,7 @@ mod sources;
 mod synthetic;
 mod tables;
 mod universe;
+mod versions;
 mod window;
 
 pub use archive::Archive;

@@ -8,7 +8,7 @@ use datafusion::arrow::{
         Array, ArrayRef, AsArray, Date32Array, Float64Array, Int64Array, RecordBatch,
         StringViewArray, TimestampMicrosecondArray, UInt32Array,
     },
-    compute::{concat_batches, filter_record_batch, take_record_batch},
+    compute::{concat_batches, take_record_batch},
     datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType},
 };
 use domain::{AsOf, AsOfRead, Ticker};
@@ -91,39 +91,60 @@ impl<'s> LeakProof<'s> {
                 return leak(feature.name.clone(), format!("{before:?} became {after:?}"));
             }
         }
-        let history = self.history(&self.snapshot.tables, ticker, as_of).await?;
-        let moved = self.history(&others, ticker, as_of).await?;
-        for ((name, before), (_, after)) in history.iter().zip(&moved) {
-            if let Some(detail) = difference_of_columns(before, after) {
-                return leak(name.clone(), format!("its history before as_of: {detail}"));
+        for session in self.sessions(ticker, as_of)? {
+            let before = self.history_at(&self.snapshot.tables, ticker, session).await?;
+            let after = self.history_at(&others, ticker, session).await?;
+            for (name, before) in before {
+                let after = after.get(&name).copied().flatten();
+                if before.map(f64::to_bits) != after.map(f64::to_bits) {
+                    let session = Date32Type::to_naive_date_opt(session).unwrap_or_default();
+                    let detail = format!("its value of {session}: {before:?} became {after:?}");
+                    return leak(name, detail);
+                }
             }
         }
         Ok(None)
     }
 
-    /// Returns each series of a name computed over all times, cut to what was known.
-    async fn history(
+    /// Returns the last session known at `as_of` and two earlier ones.
+    fn sessions(&self, ticker: &Ticker, as_of: AsOf) -> Result<Vec<i32>, LakeError> {
+        let known = self.snapshot.tables.cut(ticker, as_of)?;
+        let sessions = known.get(Kind::Bars).and_then(|batch| batch.column_by_name("session"));
+        let sessions = sessions.and_then(|column| column.as_primitive_opt::<Date32Type>());
+        let sessions: &[i32] = sessions.map_or(&[], |sessions| sessions.values());
+        let back = |n: usize| sessions.len().checked_sub(n).map(|row| sessions[row]);
+        Ok([1, 22, 101].into_iter().filter_map(back).collect())
+    }
+
+    /// Returns the series at a session as a panel has them: of all times at once where the
+    /// sessions became known in order, else by a read.
+    async fn history_at(
         &self,
         tables: &Tables,
         ticker: &Ticker,
-        as_of: AsOf,
-    ) -> Result<Vec<(String, ArrayRef)>, LakeError> {
-        let all = tables.of_ticker(ticker, as_of)?;
-        let mut columns = Vec::new();
-        for kind in [Kind::Bars, Kind::Index] {
-            let Some(batch) = self.engine.run_series(kind, all.by_name()).await? else { continue };
-            let last = as_of.instant().timestamp_micros();
-            let known = batch.column_by_name("known_at").filter(|c| *c.data_type() == time_type());
-            let Some(known) = known else { continue };
-            let known = known.as_primitive::<TimestampMicrosecondType>().values().iter();
-            let known = known.map(|t| *t <= last).collect::<Vec<bool>>().into();
-            let batch = filter_record_batch(&batch, &known)?;
-            for feature in self.engine.features().iter().filter(|f| f.is_series()) {
-                let column = batch.column_by_name(&feature.name);
-                columns.extend(column.map(|column| (feature.name.clone(), column.clone())));
-            }
+        session: i32,
+    ) -> Result<BTreeMap<String, Option<f64>>, LakeError> {
+        let as_of = AsOf::end_of(Date32Type::to_naive_date_opt(session).unwrap_or_default());
+        let is_series = |feature: &FeatureInfo| feature.is_series() && feature.kind == Kind::Bars;
+        let features = self.engine.features();
+        if !tables.is_regular(ticker.as_str()) {
+            let rows = self.engine.run(tables.cut(ticker, as_of)?.by_name()).await?;
+            let values = features.iter().zip(rows).filter(|(feature, _)| is_series(feature));
+            return Ok(values.map(|(f, row)| (f.name.clone(), row.map(|row| row.value))).collect());
         }
-        Ok(columns)
+        let all = tables.of_ticker(ticker, as_of)?;
+        let Some(batch) = self.engine.run_series(Kind::Bars, all.by_name()).await? else {
+            return Ok(BTreeMap::new());
+        };
+        let sessions = batch.column_by_name("session").map(|c| c.as_primitive::<Date32Type>());
+        let row = sessions.and_then(|s| s.values().iter().position(|day| *day == session));
+        let value = |feature: &FeatureInfo| {
+            let column = batch.column_by_name(&feature.name)?.as_primitive::<Float64Type>();
+            let row = row.filter(|row| column.is_valid(*row))?;
+            Some(column.value(row)).filter(|value| value.is_finite())
+        };
+        let series = features.iter().filter(|feature| is_series(feature));
+        Ok(series.map(|feature| (feature.name.clone(), value(feature))).collect())
     }
 }
 
@@ -241,19 +262,4 @@ fn difference(before: &str, after: &str) -> Option<String> {
     let part =
         |text: &str| -> String { text.chars().skip(common.saturating_sub(20)).take(60).collect() };
     Some(format!("{:?} became {:?}", part(before), part(after)))
-}
-
-fn difference_of_columns(before: &ArrayRef, after: &ArrayRef) -> Option<String> {
-    let bits = |column: &ArrayRef| -> Vec<Option<u64>> {
-        column.as_primitive::<Float64Type>().iter().map(|v| v.map(f64::to_bits)).collect()
-    };
-    let (before, after) = (bits(before), bits(after));
-    let row = before.iter().zip(&after).position(|(a, b)| a != b);
-    let row =
-        row.or_else(|| (before.len() != after.len()).then_some(before.len().min(after.len())));
-    row.map(|row| {
-        let value = |column: &[Option<u64>]| column.get(row).copied().flatten().map(f64::from_bits);
-        let from_end = before.len().saturating_sub(row + 1);
-        format!("{from_end} rows before as_of {:?} became {:?}", value(&before), value(&after))
-    })
 }

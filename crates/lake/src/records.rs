@@ -34,7 +34,7 @@ pub(crate) use self::{
     generated::Generated,
     insider::read_insider,
     macros::read_macros,
-    mapped::{FromCells, read_mapped},
+    mapped::read_mapped,
     news::{read_news, tone},
     statements::{read_statement_facts, read_statement_filings},
 };
@@ -251,8 +251,7 @@ fn generate(feed: &Feed<'_>, universe: &Universe, kind: Kind) -> Result<Parsed, 
     let market = Generated::new(universe)?;
     match kind {
         Kind::Bars => finish(market.bars(feed)),
-        // No company of the market splits its shares or pays a dividend.
-        Kind::Actions => finish::<Action>(Rows::default()),
+        Kind::Actions => finish(market.actions()),
         Kind::Index => finish(market.index(feed)),
         Kind::Macro => finish(market.macros(feed)),
         Kind::News => finish(market.news(feed)),

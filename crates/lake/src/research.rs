@@ -9,13 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime, NaiveDate};
+use chrono::NaiveDate;
 use datafusion::arrow::{
     array::{
         ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Float64Builder, RecordBatch,
-        StringViewArray, TimestampMicrosecondArray,
+        StringViewArray, TimestampMicrosecondArray, UInt64Array,
     },
-    compute::filter_record_batch,
+    compute::{filter_record_batch, take_record_batch},
     datatypes::{DataType, Date32Type, Field, Float64Type, Schema, TimestampMicrosecondType},
 };
 use domain::{AsOf, Label, Ticker};
@@ -122,6 +122,7 @@ impl Snapshot {
                 columns.extend(column.map(|column| (feature.name.clone(), finite(&column))));
             }
         }
+        self.mend_irregular(&features, &keys, &mut columns, progress).await?;
         let others = |feature: &&FeatureInfo| !columns.contains_key(&feature.name);
         let others: Vec<FeatureInfo> = features.iter().filter(others).cloned().collect();
         if !others.is_empty() {
@@ -137,7 +138,37 @@ impl Snapshot {
         Ok(Panel { batch, features })
     }
 
-    /// Computes features that are no series of a name by a read at each row.
+    /// Replaces the series of names whose sessions became known out of order by reads.
+    async fn mend_irregular(
+        &self,
+        features: &[FeatureInfo],
+        keys: &RecordBatch,
+        columns: &mut BTreeMap<String, ArrayRef>,
+        progress: &ProgressBar,
+    ) -> Result<(), LakeError> {
+        let tickers = texts(keys, "ticker")?;
+        let is_irregular = |row: &usize| !self.tables.is_regular(tickers.value(*row));
+        let rows: Vec<usize> = (0..keys.num_rows()).filter(is_irregular).collect();
+        if rows.is_empty() || columns.is_empty() {
+            return Ok(());
+        }
+        let series = features.iter().filter(|feature| columns.contains_key(&feature.name));
+        let series: Vec<FeatureInfo> = series.cloned().collect();
+        let taken = rows.iter().map(|row| *row as u64).collect::<UInt64Array>();
+        let irregular = take_record_batch(keys, &taken)?;
+        for (name, values) in self.columns_of_reads(&series, &irregular, progress).await? {
+            if let Some(column) = columns.get_mut(&name) {
+                let mut merged: Vec<Option<f64>> =
+                    column.as_primitive::<Float64Type>().iter().collect();
+                let values = values.as_primitive::<Float64Type>();
+                rows.iter().zip(values).for_each(|(row, value)| merged[*row] = value);
+                *column = Arc::new(merged.into_iter().collect::<Float64Array>());
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes features by a read at the end of the day of each row.
     async fn columns_of_reads(
         &self,
         features: &[FeatureInfo],
@@ -145,14 +176,14 @@ impl Snapshot {
         progress: &ProgressBar,
     ) -> Result<Vec<(String, ArrayRef)>, LakeError> {
         let engine = Engine::new(&self.tables, features.to_vec()).await?;
-        let (tickers, times) = (texts(keys, "ticker")?, micros(keys, "known_at")?);
+        let (tickers, sessions) = (texts(keys, "ticker")?, days(keys)?);
         let mut builders: Vec<Float64Builder> =
             features.iter().map(|_| Float64Builder::with_capacity(keys.num_rows())).collect();
         progress.inc_length(keys.num_rows() as u64);
         for row in 0..keys.num_rows() {
             let ticker: Ticker = tickers.value(row).parse().map_err(|_| column_error("ticker"))?;
-            let date = DateTime::from_timestamp_micros(times.value(row)).unwrap_or_default();
-            let as_of = AsOf::end_of(date.date_naive());
+            let session = Date32Type::to_naive_date_opt(sessions.value(row)).unwrap_or_default();
+            let as_of = AsOf::end_of(session);
             let tables = self.tables.cut(&ticker, as_of)?;
             let found = engine.run(tables.by_name()).await?;
             for ((feature, row), builder) in features.iter().zip(found).zip(&mut builders) {
@@ -209,8 +240,7 @@ impl Snapshot {
     async fn closes(&self) -> Result<Vec<Closes>, LakeError> {
         let batch = self.engine.run_view("sessions", self.all_tables()?).await?;
         let (tickers, times) = (texts(&batch, "ticker")?, micros(&batch, "known_at")?);
-        let sessions = batch.column_by_name("session").ok_or_else(|| column_error("session"))?;
-        let sessions = sessions.as_primitive::<Date32Type>();
+        let sessions = days(&batch)?;
         let closes = batch.column_by_name("close").ok_or_else(|| column_error("close"))?;
         let closes = closes.as_primitive::<Float64Type>();
         let mut found: BTreeMap<&str, Closes> = BTreeMap::new();
@@ -251,11 +281,9 @@ fn chosen(names: &[String]) -> Result<Vec<FeatureInfo>, LakeError> {
 
 /// Marks the rows a panel keeps.
 fn rows_of(sessions: &RecordBatch, options: &PanelOptions) -> BooleanArray {
-    let (Ok(tickers), Some(days)) = (texts(sessions, "ticker"), sessions.column_by_name("session"))
-    else {
+    let (Ok(tickers), Ok(days)) = (texts(sessions, "ticker"), days(sessions)) else {
         return BooleanArray::from(vec![false; sessions.num_rows()]);
     };
-    let days = days.as_primitive::<Date32Type>();
     let every = options.every.max(1);
     let (mut ticker, mut place) = ("", 0);
     let keep = (0..sessions.num_rows()).map(|row| {
@@ -368,6 +396,11 @@ fn positions(batch: &RecordBatch, names: &[&str]) -> Result<Vec<usize>, LakeErro
 fn texts<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b StringViewArray, LakeError> {
     let column = batch.column_by_name(name).and_then(|column| column.as_string_view_opt());
     column.ok_or_else(|| column_error(name))
+}
+
+fn days(batch: &RecordBatch) -> Result<&Date32Array, LakeError> {
+    let column = batch.column_by_name("session").and_then(|c| c.as_primitive_opt::<Date32Type>());
+    column.ok_or_else(|| column_error("session"))
 }
 
 fn micros<'b>(

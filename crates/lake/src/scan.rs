@@ -22,7 +22,7 @@ use datafusion::{
     physical_expr::{EquivalenceProperties, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-        execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions},
+        execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions, reset_plan_states},
     },
 };
 
@@ -79,7 +79,7 @@ struct UnboundScan {
 }
 
 /// Returns the plan with each unbound table replaced by the batch of that name. The
-/// result shares no state with other bindings of the plan.
+/// result shares no state with other bindings of the plan: joins forget what they built.
 ///
 /// # Errors
 /// Fails where a table has no batch: a plan must never read something else instead.
@@ -87,7 +87,8 @@ pub(crate) fn bind(
     plan: &Arc<dyn ExecutionPlan>,
     tables: &BTreeMap<&str, RecordBatch>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let bound = plan.clone().transform_up(|node| {
+    let fresh = reset_plan_states(plan.clone())?;
+    let bound = fresh.transform_up(|node| {
         let Some(scan) = (node.as_ref() as &dyn Any).downcast_ref::<UnboundScan>() else {
             return Ok(Transformed::no(node));
         };
@@ -98,7 +99,6 @@ pub(crate) fn bind(
         let source = MemorySourceConfig::try_new_exec(&[batches], schema, scan.projection.clone());
         Ok(Transformed::yes(source? as Arc<dyn ExecutionPlan>))
     });
-    // Joins keep what they have built; only a plan without tables was not rebuilt.
     bound.data()
 }
 

@@ -1,16 +1,23 @@
 //! A snapshot's tables in memory, and the one place where they are cut to what
 //! was known.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use datafusion::arrow::{
     array::{Array, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray},
-    compute::{SortColumn, lexsort_to_indices, take_record_batch},
+    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
     datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType},
 };
 use domain::{AsOf, Ticker};
 
-use crate::{Kind, LakeError};
+use crate::{
+    Kind, LakeError,
+    versions::{are_actions_regular, is_regular, latest_versions},
+};
 
 const DAY_MICROS: f64 = 86_400e6;
 
@@ -23,6 +30,8 @@ struct Table {
     batch: RecordBatch,
     /// Rows of each ticker; the empty ticker for kinds without.
     rows: BTreeMap<String, Range<usize>>,
+    /// Tickers with sessions or actions that became known out of order.
+    irregular: BTreeSet<String>,
 }
 
 /// What was known of one ticker at one point in time: the only tables a query
@@ -65,8 +74,16 @@ impl Tables {
     /// ages are those at the end of `as_of`.
     pub(crate) fn whole(&self, as_of: AsOf) -> Result<AsOfTables, LakeError> {
         let last = as_of.instant().timestamp_micros();
-        let batches = self.0.iter().map(|(kind, t)| Ok((*kind, with_age(&t.batch, last)?)));
+        let batches = self.0.iter().map(|(kind, t)| Ok((*kind, with_age(&t.latest()?, last)?)));
         Ok(AsOfTables { as_of, batches: batches.collect::<Result<_, LakeError>>()? })
+    }
+
+    /// Tells whether the history of a ticker can be computed over all times at once.
+    pub(crate) fn is_regular(&self, ticker: &str) -> bool {
+        let has = |kind: Kind, key: &str| {
+            self.0.get(&kind).is_some_and(|table| table.irregular.contains(key))
+        };
+        !has(Kind::Bars, ticker) && !has(Kind::Actions, ticker) && !has(Kind::Index, "")
     }
 
     /// Returns the table of a kind as it is stored.
@@ -103,7 +120,11 @@ impl Tables {
             let rows = table.rows.get(key).cloned().unwrap_or(0..0);
             let times = known_at(&table.batch).values();
             let known = times[rows.clone()].partition_point(|&t| is_wanted(t));
-            batches.insert(kind, with_age(&table.batch.slice(rows.start, known), last)?);
+            let mut cut = table.batch.slice(rows.start, known);
+            if table.irregular.contains(key) && has_sessions(kind) {
+                cut = latest_versions(&cut)?;
+            }
+            batches.insert(kind, with_age(&cut, last)?);
         }
         Ok(AsOfTables { as_of, batches })
     }
@@ -153,8 +174,35 @@ impl Table {
                 None => drop(rows.insert(ticker.to_owned(), row..row + 1)),
             }
         }
-        Ok(Self { batch, rows })
+        let is_irregular = |rows: &Range<usize>| {
+            let rows = batch.slice(rows.start, rows.len());
+            match kind {
+                Kind::Actions => !are_actions_regular(&rows),
+                kind => has_sessions(kind) && !is_regular(&rows),
+            }
+        };
+        let irregular = rows.iter().filter(|(_, rows)| is_irregular(rows));
+        let irregular = irregular.map(|(ticker, _)| ticker.clone()).collect();
+        Ok(Self { batch, rows, irregular })
     }
+
+    /// Returns the rows with the latest version alone of each session.
+    fn latest(&self) -> Result<RecordBatch, LakeError> {
+        let has_versions = self.batch.column_by_name("session").is_some();
+        if self.irregular.is_empty() || !has_versions {
+            return Ok(self.batch.clone());
+        }
+        let parts = self
+            .rows
+            .values()
+            .map(|rows| latest_versions(&self.batch.slice(rows.start, rows.len())));
+        let parts = parts.collect::<Result<Vec<_>, LakeError>>()?;
+        Ok(concat_batches(&self.batch.schema(), &parts)?)
+    }
+}
+
+const fn has_sessions(kind: Kind) -> bool {
+    matches!(kind, Kind::Bars | Kind::Index)
 }
 
 fn is_time(data_type: &DataType) -> bool {

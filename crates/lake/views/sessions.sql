@@ -1,7 +1,7 @@
 -- Sessions of names, prices as if there had been neither split nor dividend, volume in
 -- shares of the first session. Prices are scaled forward from the first session, not
 -- back from the last, so that an action changes no session before it; only ratios
--- within a name mean anything. An action counts from the session it is known in.
+-- within a name mean anything.
 WITH traded AS (
     SELECT
         ticker, session, event_time, known_at, price_basis, open, high, low, close, volume,
@@ -18,7 +18,6 @@ acted AS (
     ON actions.ticker = traded.ticker
         AND actions.ex_date > traded.prev_session
         AND actions.ex_date <= traded.session
-        AND actions.known_at <= traded.known_at
     WHERE traded.price_basis = 'raw'
     GROUP BY traded.ticker, traded.session
 ),

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
 use super::{
-    Article, Bar, Estimate, Fact, Feed, Filing, FilingText, Head, IndexBar, Observation,
+    Action, Article, Bar, Estimate, Fact, Feed, Filing, FilingText, Head, IndexBar, Observation,
     PriceBasis, Rows, Transaction, tone,
 };
 use crate::{
@@ -62,6 +62,12 @@ impl<'u> Generated<'u> {
         self.sessions.partition_point(|session| *session <= date).checked_sub(1)
     }
 
+    /// What stands for the files of the source.
+    fn members(&self) -> Vec<String> {
+        let Market { seed, signal, days, first } = self.market;
+        vec![format!("seed {seed}, signal {signal}, {days} days from {first}")]
+    }
+
     fn head(
         &self,
         feed: &Feed<'_>,
@@ -107,7 +113,7 @@ impl<'u> Generated<'u> {
                 before = close;
             }
         }
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     /// The mean of the names' prices, times 10.
@@ -116,13 +122,22 @@ impl<'u> Generated<'u> {
         10.0 * prices.sum::<f64>() / self.companies.len().max(1) as f64
     }
 
+    /// No company of the market splits its shares or pays a dividend.
+    pub(crate) fn actions(&self) -> Rows<Action> {
+        Rows { members: self.members(), ..Rows::default() }
+    }
+
     pub(crate) fn index(&self, feed: &Feed<'_>) -> Rows<IndexBar> {
         let row = |(t, session): (usize, &NaiveDate)| {
             let known = calendar::session_close(*session);
             let head = self.head(feed, "", format!("index-{session}"), known, known);
             (head, IndexBar { session: *session, close: self.level(t) })
         };
-        Rows { rows: self.sessions.iter().enumerate().map(row).collect(), ..Rows::default() }
+        Rows {
+            rows: self.sessions.iter().enumerate().map(row).collect(),
+            members: self.members(),
+            ..Rows::default()
+        }
     }
 
     /// The series that features ask for: a volatility index and the price of oil by day,
@@ -154,7 +169,7 @@ impl<'u> Generated<'u> {
                 push("BAA", *session, 4.5 + spread, known);
             }
         }
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     pub(crate) fn news(&self, feed: &Feed<'_>) -> Rows<Article> {
@@ -180,7 +195,7 @@ impl<'u> Generated<'u> {
                 rows.push((head, article));
             }
         }
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     pub(crate) fn insider(&self, feed: &Feed<'_>) -> Rows<Transaction> {
@@ -223,7 +238,7 @@ impl<'u> Generated<'u> {
                 rows.push((head, transaction));
             }
         }
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     /// The annual reports of a company: two before the market opens, so that growth is
@@ -268,7 +283,7 @@ impl<'u> Generated<'u> {
             };
             vec![(head, filing)]
         });
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     pub(crate) fn filing_texts(&self, feed: &Feed<'_>) -> Rows<FilingText> {
@@ -286,7 +301,7 @@ impl<'u> Generated<'u> {
             };
             vec![(Head { record_id: format!("{}:7", head.record_id), ..head }, text)]
         });
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     pub(crate) fn facts(&self, feed: &Feed<'_>) -> Rows<Fact> {
@@ -315,7 +330,7 @@ impl<'u> Generated<'u> {
             };
             values.map(fact).to_vec()
         });
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     /// Consensus of the year's earnings per share, each quarter from what quality shows.
@@ -347,7 +362,7 @@ impl<'u> Generated<'u> {
                 }
             }
         }
-        Rows { rows, ..Rows::default() }
+        Rows { rows, members: self.members(), ..Rows::default() }
     }
 
     fn of_reports<R>(

@@ -54,7 +54,7 @@ fn perturbing_the_future_moves_nothing() {
     let date = prop_oneof![0..=days, 5840i64..=5980, 10_680..=days];
     let case = (0..tickers.len(), date, any::<u64>());
     let config =
-        ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() };
+        ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() };
     let checked = TestRunner::new(config).run(&case, |(ticker, day, seed)| {
         let as_of = AsOf::end_of(first + chrono::Days::new(day as u64));
         let leak = runtime.block_on(proof.case(&tickers[ticker], as_of, seed, render)).unwrap();
@@ -79,7 +79,7 @@ async fn a_feature_that_looks_ahead_is_caught() {
     };
     let leak = prove("lead(close) OVER w / close - 1").await.unwrap();
     assert_eq!(leak.what, "tomorrow");
-    assert!(leak.detail.contains("history before as_of: 0 rows before"), "{leak:?}");
+    assert!(leak.detail.contains("its value of 2015-06-30"), "{leak:?}");
     assert_eq!(prove("close / lag(close) OVER w - 1").await, None);
 }
 

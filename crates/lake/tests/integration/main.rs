@@ -11,6 +11,7 @@
 mod build;
 mod leak;
 mod read;
+mod research;
 mod rules;
 mod support;
 mod synthetic;
