@@ -51,6 +51,10 @@ pub use manifest::{
 };
 pub use package::PackageCache;
 pub use proof::{Leak, LeakProof};
+pub use providers::{
+    Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawRows, RetryPolicy,
+    VerifyReport, fetch_provider, parse_raw, process_env,
+};
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};
 pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo, current_dir, read_parquet};
