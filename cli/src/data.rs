@@ -25,6 +25,7 @@ pub(crate) enum Command {
     /// the data directory.
     #[command(after_help = "Examples:\n  r2r data fetch\n  r2r data fetch --universe PIT391\n  \
         r2r data fetch yahoo AAPL MSFT ^GSPC --from 2015-01-01\n  \
+        r2r data fetch edgar AAPL --from 2022-01-01 --contact \"Jane Doe jane@example.org\"\n  \
         FRED_API_KEY=... r2r data fetch fred GDP VIXCLS\n  \
         r2r data fetch yahoo AAPL --base-url http://127.0.0.1:8099")]
     Fetch {

@@ -15,11 +15,13 @@ use crate::screen::{progress, say};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A live provider: yahoo, stooq, fred. Without one, the packages of the universe are fetched.
+    /// A live provider: yahoo, stooq, fred, edgar, yahoo-news, newsapi or fmp. Without one,
+    /// the packages of the universe are fetched.
     pub(crate) provider: Option<String>,
-    /// Tickers, indices such as ^GSPC, or ids of FRED series.
+    /// Tickers, indices such as ^GSPC, or ids of FRED series; TICKER=NAME where the provider
+    /// calls a company otherwise, as in OLD=320193 for EDGAR or AAPL=Apple for news.
     symbols: Vec<String>,
-    /// First day wanted [default: all there is].
+    /// First day wanted [default: all there is; of EDGAR's documents none, of news a month].
     #[arg(long, value_name = "YYYY-MM-DD", requires = "provider")]
     from: Option<NaiveDate>,
     /// Last day wanted [default: today].
@@ -41,7 +43,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RawArgs {
-    /// A live provider: yahoo, stooq, fred.
+    /// A live provider: yahoo, stooq, fred, edgar, yahoo-news, newsapi or fmp.
     provider: String,
     /// List of providers to use instead of the built-in one.
     #[arg(long, value_name = "FILE")]

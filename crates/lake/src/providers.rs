@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! configs/providers.toml   ProviderList    who may be asked, how gently, on what terms
-//! Adapter                  requests, follow-ups, judgement of an answer, parser
+//! Adapter                  requests, follow-ups, judgement of an answer
+//! parse                    answers to rows, pure
 //! client                   one bounded, rate limited, retried GET
 //! RawArchive               every answer, by digest               <data>/raw/<provider>/
 //! fetch_provider           asks for what the archive lacks
@@ -16,8 +17,11 @@
 mod adapter;
 mod client;
 mod config;
+mod edgar;
 mod fetch;
+mod fmp;
 mod fred;
+mod news;
 // The documents of a submission's text file and quotes in them are read next.
 #[allow(dead_code, unused_imports, reason = "the client that calls the parsers comes next")]
 pub(crate) mod parse;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Provider, RawRows, fred, raw::Record, stooq, yahoo};
+use super::{Provider, RawRows, edgar, fmp, fred, news, raw::Record, stooq, yahoo};
 use crate::{Kind, LakeError, Rejected};
 
 /// Form of a provider's requests and answers.
@@ -20,12 +20,21 @@ pub enum Adapter {
     Stooq,
     /// FRED and ALFRED: macro series in all vintages.
     Fred,
+    /// EDGAR: filings, their facts and texts, insider transactions.
+    Edgar,
+    /// An RSS or Atom feed per symbol.
+    Feed,
+    /// Articles in the form of NewsAPI.
+    Newsapi,
+    /// Estimates and price targets in the form of Financial Modeling Prep.
+    Fmp,
 }
 
 /// What is asked of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ask {
-    /// Tickers, or ids of series.
+    /// Tickers, or ids of series; `TICKER=NAME` where the provider calls a company
+    /// otherwise, by its CIK or in words.
     pub symbols: Vec<String>,
     /// First day wanted; none for all there is.
     pub from: Option<NaiveDate>,
@@ -41,7 +50,8 @@ pub(super) struct Window {
     pub(super) today: NaiveDate,
 }
 
-/// What an answer is part of; tells how it is judged and parsed.
+/// What an answer is part of; tells how it is judged and parsed. Parts are parsed
+/// in this order, for some need what others hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Part {
@@ -55,6 +65,28 @@ pub(super) enum Part {
     Vintages,
     /// FRED: observations in some vintages.
     Observations,
+    /// EDGAR: registrants of today's tickers.
+    Tickers,
+    /// EDGAR: filings of a registrant.
+    Submissions,
+    /// EDGAR: older filings of a registrant.
+    Overflow,
+    /// EDGAR: facts of a registrant.
+    CompanyFacts,
+    /// EDGAR: the main document of a filing.
+    Document,
+    /// EDGAR: an insider form.
+    Form4,
+    /// A feed of a symbol.
+    Feed,
+    /// A page of found articles.
+    Articles,
+    /// FMP: consensus of earnings and revenue.
+    Estimates,
+    /// FMP: price targets of brokers.
+    Targets,
+    /// FMP: consensus of price targets.
+    TargetConsensus,
 }
 
 impl Part {
@@ -63,8 +95,28 @@ impl Part {
         match self {
             Self::Chart | Self::History => Kind::Bars,
             Self::Series | Self::Vintages | Self::Observations => Kind::Macro,
+            Self::Tickers | Self::Submissions | Self::Overflow => Kind::Filings,
+            Self::CompanyFacts => Kind::Facts,
+            Self::Document => Kind::FilingTexts,
+            Self::Form4 => Kind::Insider,
+            Self::Feed | Self::Articles => Kind::News,
+            Self::Estimates | Self::Targets | Self::TargetConsensus => Kind::Estimates,
         }
     }
+
+    /// Tells whether an answer never changes: a filed document.
+    pub(super) const fn is_final(self) -> bool {
+        matches!(self, Self::Document | Self::Form4)
+    }
+}
+
+/// Which of a provider's addresses a path belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Host {
+    /// Its base URL.
+    Base,
+    /// That of its files.
+    Files,
 }
 
 /// One GET.
@@ -73,12 +125,48 @@ pub(super) struct Request {
     pub(super) part: Part,
     /// Ticker or series it is about.
     pub(super) subject: String,
+    pub(super) host: Host,
     /// Path after the base URL, with a slash before it.
     pub(super) path: String,
     /// Without the API key.
-    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) query: Vec<(String, String)>,
     /// What the parser has to know that is not in the body.
     pub(super) context: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// A request below the base URL without context.
+    pub(super) fn new(part: Part, subject: &str, path: &str, query: Vec<(&str, String)>) -> Self {
+        let query = query.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self {
+            part,
+            subject: subject.to_owned(),
+            host: Host::Base,
+            path: path.to_owned(),
+            query,
+            context: BTreeMap::new(),
+        }
+    }
+}
+
+/// What follows from an answer.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    pub(super) requests: Vec<Request>,
+    /// Symbols the answer shows to be unknown, and what to do about it.
+    pub(super) missing: Vec<(String, String)>,
+}
+
+/// How answers of different times are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// The newest answer to each request; of a record in several the newest.
+    NewestStays,
+    /// The newest answer of each subject alone.
+    NewestAlone,
+    /// All answers there ever were; of a record in several the oldest, for it was
+    /// known then.
+    OldestStays,
 }
 
 /// Where a provider takes its API key.
@@ -86,6 +174,8 @@ pub(super) struct Request {
 pub(super) enum KeyPlace {
     /// A parameter of the query.
     Query(&'static str),
+    /// A header.
+    Header(&'static str),
 }
 
 /// What a complete answer is good for.
@@ -117,29 +207,49 @@ impl Adapter {
             Self::Yahoo => yahoo::check_symbol(symbol),
             Self::Stooq => stooq::check_symbol(symbol),
             Self::Fred => fred::check_symbol(symbol),
+            Self::Edgar => edgar::check_symbol(symbol),
+            Self::Feed | Self::Newsapi => news::check_symbol(symbol),
+            Self::Fmp => fmp::check_symbol(symbol),
         }
     }
 
-    /// Returns the first request for a symbol; others may follow from its answer.
-    pub(super) fn request(self, symbol: &str, window: &Window) -> Request {
+    /// Returns the first requests for some symbols; others may follow from the answers.
+    pub(super) fn requests(
+        self,
+        provider: &Provider,
+        symbols: &[String],
+        window: &Window,
+    ) -> Vec<Request> {
+        let each = |request: &dyn Fn(&str) -> Request| symbols.iter().map(|s| request(s)).collect();
         match self {
-            Self::Yahoo => yahoo::request(symbol, window),
-            Self::Stooq => stooq::request(symbol, window),
-            Self::Fred => fred::request(symbol),
+            Self::Yahoo => each(&|symbol| yahoo::request(symbol, window)),
+            Self::Stooq => each(&|symbol| stooq::request(symbol, window)),
+            Self::Fred => each(&|symbol| fred::request(symbol)),
+            Self::Edgar => edgar::requests(symbols, window),
+            Self::Feed => each(&|symbol| news::feed_request(provider, symbol)),
+            Self::Newsapi => each(&|symbol| news::search_request(symbol, window)),
+            Self::Fmp => symbols.iter().flat_map(|symbol| fmp::requests(symbol)).collect(),
         }
     }
 
     /// Tells whether answers to a part name further requests.
     pub(super) const fn leads_on(self, part: Part) -> bool {
-        matches!(part, Part::Series | Part::Vintages | Part::Observations)
+        match self {
+            Self::Yahoo | Self::Stooq | Self::Feed | Self::Fmp => false,
+            Self::Fred | Self::Newsapi => true,
+            Self::Edgar => matches!(part, Part::Tickers | Part::Submissions | Part::Overflow),
+        }
     }
 
-    /// Returns the requests that follow from an answer that was judged
-    /// [`Judgement::Rows`].
-    pub(super) fn follow(self, request: &Request, body: &[u8]) -> Result<Vec<Request>, String> {
+    /// Returns what follows from an answer that was judged [`Judgement::Rows`].
+    pub(super) fn follow(self, request: &Request, body: &[u8]) -> Result<Next, String> {
         match self {
-            Self::Yahoo | Self::Stooq => Ok(Vec::new()),
-            Self::Fred => fred::follow(request, body),
+            Self::Yahoo | Self::Stooq | Self::Feed | Self::Fmp => Ok(Next::default()),
+            Self::Fred => {
+                fred::follow(request, body).map(|requests| Next { requests, ..Next::default() })
+            }
+            Self::Edgar => edgar::follow(request, body),
+            Self::Newsapi => news::follow(request, body),
         }
     }
 
@@ -150,32 +260,48 @@ impl Adapter {
             Self::Yahoo => yahoo::judge(status, body),
             Self::Stooq => stooq::judge(status, body),
             Self::Fred => fred::judge(part, status, body),
+            Self::Edgar => edgar::judge(part, status, body),
+            Self::Feed => news::judge_feed(status, body),
+            Self::Newsapi => news::judge_search(status, body),
+            Self::Fmp => fmp::judge(status, body),
         }
     }
 
     /// Returns where the API key goes.
     pub(super) const fn key_place(self) -> Option<KeyPlace> {
         match self {
-            Self::Yahoo | Self::Stooq => None,
+            Self::Yahoo | Self::Stooq | Self::Edgar | Self::Feed => None,
             Self::Fred => Some(KeyPlace::Query("api_key")),
+            Self::Newsapi => Some(KeyPlace::Header("x-api-key")),
+            Self::Fmp => Some(KeyPlace::Header("apikey")),
         }
     }
 
-    /// Tells whether answers of different days may be put together. Prices that
-    /// are adjusted to the day they were fetched may not.
-    pub(super) const fn merges(self) -> bool {
+    /// Returns how answers of different times are put together.
+    pub(super) const fn merge(self) -> Merge {
         match self {
-            Self::Yahoo | Self::Fred => true,
-            Self::Stooq => false,
+            Self::Yahoo | Self::Fred | Self::Edgar => Merge::NewestStays,
+            // Prices that are adjusted to the day they were fetched.
+            Self::Stooq => Merge::NewestAlone,
+            Self::Feed | Self::Newsapi | Self::Fmp => Merge::OldestStays,
         }
     }
 
-    /// Reads the rows of an answer that was judged [`Judgement::Rows`].
-    pub(super) fn parse(self, answer: &Answer<'_>, rows: &mut RawRows) -> Result<(), LakeError> {
+    /// Reads the rows of an answer that was judged [`Judgement::Rows`]; `all` has
+    /// those of the parts before.
+    pub(super) fn parse(
+        self,
+        answer: &Answer<'_>,
+        all: &RawRows,
+        rows: &mut RawRows,
+    ) -> Result<(), LakeError> {
         match self {
             Self::Yahoo => yahoo::parse(answer, rows),
             Self::Stooq => stooq::parse(answer, rows),
             Self::Fred => fred::parse(answer, rows),
+            Self::Edgar => edgar::parse(answer, all, rows),
+            Self::Feed | Self::Newsapi => news::parse(answer, rows),
+            Self::Fmp => fmp::parse(answer, rows),
         }
     }
 }

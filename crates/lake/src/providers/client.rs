@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     Provider, RetryPolicy,
-    adapter::{Judgement, KeyPlace, Part, Request},
+    adapter::{Host, Judgement, KeyPlace, Part, Request},
     config::{check_base_url, is_loopback},
     fetch::FetchOptions,
     retry::retry_after,
@@ -89,6 +89,7 @@ impl fmt::Debug for ApiKey {
 pub(super) struct Client<'a> {
     provider: &'a Provider,
     base_url: &'a str,
+    files_url: &'a str,
     http: reqwest::Client,
     key: Option<ApiKey>,
     limiter: DefaultDirectRateLimiter,
@@ -115,6 +116,9 @@ impl<'a> Client<'a> {
     /// base URL a key must not be sent to.
     pub(super) fn new(options: &FetchOptions<'a>) -> Result<Self, LakeError> {
         let provider = options.provider;
+        let files_url = provider.files_url.as_ref().unwrap_or(&provider.base_url);
+        // One address stands for all of a provider's.
+        let files_url = options.base_url.unwrap_or(files_url).trim_end_matches('/');
         let base_url = options.base_url.unwrap_or(&provider.base_url).trim_end_matches('/');
         let refuse = |reason| LakeError::Provider { provider: provider.id.clone(), reason };
         check_base_url(base_url).map_err(refuse)?;
@@ -135,6 +139,7 @@ impl<'a> Client<'a> {
         Ok(Self {
             provider,
             base_url,
+            files_url,
             http,
             key: api_key(provider, options.env).map_err(refuse)?,
             limiter: RateLimiter::direct(quota),
@@ -147,7 +152,11 @@ impl<'a> Client<'a> {
 
     /// Returns the address of a request, without the API key.
     pub(super) fn url(&self, request: &Request) -> Result<Url, String> {
-        let text = format!("{}{}", self.base_url, request.path);
+        let base = match request.host {
+            Host::Base => self.base_url,
+            Host::Files => self.files_url,
+        };
+        let text = format!("{base}{}", request.path);
         let mut url = Url::parse(&text).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.query);
@@ -258,12 +267,18 @@ impl<'a> Client<'a> {
 
     fn prepared(&self, url: &Url, validators: &Validators) -> reqwest::RequestBuilder {
         let mut url = url.clone();
-        if let (Some(key), Some(KeyPlace::Query(name))) =
-            (&self.key, self.provider.adapter.key_place())
-        {
-            url.query_pairs_mut().append_pair(name, &key.0);
+        let mut header = None;
+        match (&self.key, self.provider.adapter.key_place()) {
+            (Some(key), Some(KeyPlace::Query(name))) => {
+                url.query_pairs_mut().append_pair(name, &key.0);
+            }
+            (Some(key), Some(KeyPlace::Header(name))) => header = Some((name, &key.0)),
+            (_, None) | (None, _) => {}
         }
         let mut request = self.http.get(url);
+        if let Some((name, key)) = header {
+            request = request.header(name, key);
+        }
         if let Some(etag) = &validators.etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }

@@ -22,6 +22,8 @@ pub struct Provider {
     pub base_url: String,
     /// Where the paths of its files begin, where that is another host.
     pub files_url: Option<String>,
+    /// Path and query of a feed; `{symbol}` stands for what it calls the company.
+    pub path: Option<String>,
     /// Licence or terms of use.
     #[serde(default)]
     pub licence: String,
@@ -92,6 +94,11 @@ impl ProviderList {
             for url in [Some(&provider.base_url), provider.files_url.as_ref()].into_iter().flatten()
             {
                 check_base_url(url).map_err(|reason| invalid(format!("[{id}]: {reason}")))?;
+            }
+            if (provider.adapter == Adapter::Feed) != provider.path.is_some() {
+                return Err(invalid(format!(
+                    "[{id}]: `path` goes with adapter = \"feed\", and only with it"
+                )));
             }
             if provider.timeout_s == 0 || provider.body_mib_max == 0 {
                 return Err(invalid(format!("[{id}]: timeout_s and body_mib_max must be above 0")));

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 
 use super::{
     Ask, Provider, RawArchive, RetryPolicy,
-    adapter::{Judgement, Request, Window},
+    adapter::{Judgement, Next, Request, Window},
     client::{Client, Complete, Failure, Reply, Validators},
     raw::{Outcome, RawWriter, Record, Response},
 };
@@ -117,7 +117,7 @@ pub async fn fetch_provider(options: &FetchOptions<'_>) -> Result<FetchReport, L
             }
         }
         let Some((request, url, step)) = running.next().await else { break };
-        let (step, more) = lead_on(options, &request, step?);
+        let (step, next) = lead_on(options, &request, step?);
         failures = if matches!(step, Step::Failed(_)) { failures + 1 } else { 0 };
         if let Some(reason) = note(&mut report, &request, &url, step) {
             return Err(refuse(format!("{reason}; {GO_ON}")));
@@ -127,9 +127,10 @@ pub async fn fetch_provider(options: &FetchOptions<'_>) -> Result<FetchReport, L
                 "{FAILURES_MAX} requests in a row failed, the last of {url}: {reason}; {GO_ON}"
             )));
         }
-        options.progress.inc_length(more.len() as u64);
+        options.progress.inc_length(next.requests.len() as u64);
         options.progress.inc(1);
-        queue.extend(more);
+        queue.extend(next.requests);
+        report.missing.extend(next.missing);
     }
     report.missing.sort();
     report.failed.sort();
@@ -158,7 +159,7 @@ fn first_requests(options: &FetchOptions<'_>) -> Result<VecDeque<Request>, Strin
     for symbol in symbols {
         adapter.check_symbol(symbol)?;
     }
-    Ok(symbols.iter().map(|symbol| adapter.request(symbol, &window)).collect())
+    Ok(adapter.requests(options.provider, symbols, &window).into())
 }
 
 async fn locked<'a>(
@@ -175,19 +176,19 @@ async fn locked<'a>(
     }
 }
 
-/// Returns the requests an answer leads to; an answer that should and cannot is a
+/// Returns what an answer leads to; an answer that should lead on and cannot is a
 /// failure.
-fn lead_on(options: &FetchOptions<'_>, request: &Request, step: Step) -> (Step, Vec<Request>) {
+fn lead_on(options: &FetchOptions<'_>, request: &Request, step: Step) -> (Step, Next) {
     let adapter = options.provider.adapter;
     let (Step::Fetched(body) | Step::Unchanged(body) | Step::Kept(body)) = &step else {
-        return (step, Vec::new());
+        return (step, Next::default());
     };
     if !adapter.leads_on(request.part) {
-        return (step, Vec::new());
+        return (step, Next::default());
     }
     match adapter.follow(request, body) {
-        Ok(more) => (step, more),
-        Err(reason) => (Step::Failed(Failure::Request(reason)), Vec::new()),
+        Ok(next) => (step, next),
+        Err(reason) => (Step::Failed(Failure::Request(reason)), Next::default()),
     }
 }
 
@@ -248,8 +249,7 @@ impl Run<'_> {
         let newest = record.as_ref().and_then(Record::newest);
         let newest = newest.and_then(|newest| Some((newest, archive.body(newest).ok()?)));
         if let Some((newest, body)) = &newest
-            && !options.refresh
-            && self.is_fresh(newest.checked_at)
+            && ((!options.refresh && self.is_fresh(newest.checked_at)) || request.part.is_final())
         {
             return Ok(kept(options.provider, request, newest, body));
         }

@@ -96,13 +96,7 @@ fn page(
 ) -> Request {
     let mut query = vec![("series_id", symbol.to_owned()), ("file_type", "json".to_owned())];
     query.extend(more);
-    Request {
-        part,
-        subject: symbol.to_owned(),
-        path: path.to_owned(),
-        query,
-        context: context.clone(),
-    }
+    Request { context: context.clone(), ..Request::new(part, symbol, path, query) }
 }
 
 fn vintages(symbol: &str, context: &BTreeMap<String, String>, offset: u64) -> Request {
@@ -170,8 +164,8 @@ pub(super) fn follow(request: &Request, body: &[u8]) -> Result<Vec<Request>, Str
                 return Ok(Vec::new());
             }
             let mut page = request.clone();
-            page.query.retain(|(key, _)| *key != "offset");
-            page.query.push(("offset", next.to_string()));
+            page.query.retain(|(key, _)| key != "offset");
+            page.query.push(("offset".to_owned(), next.to_string()));
             Ok(vec![page])
         }
     }

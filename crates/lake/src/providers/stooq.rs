@@ -3,8 +3,6 @@
 //! What is wrong comes as text with status 200: `No data` for an unknown symbol,
 //! `Exceeded the daily hits limit` where the caller has had enough for today.
 
-use std::collections::BTreeMap;
-
 use chrono::NaiveDate;
 
 use super::{
@@ -31,13 +29,7 @@ pub(super) fn request(symbol: &str, window: &Window) -> Request {
     let mut query = vec![("s", name), ("i", "d".to_owned())];
     query.extend(window.from.map(|from| ("d1", day(from))));
     query.push(("d2", day(window.to)));
-    Request {
-        part: Part::History,
-        subject: symbol.to_owned(),
-        path: "/q/d/l/".to_owned(),
-        query,
-        context: BTreeMap::new(),
-    }
+    Request::new(Part::History, symbol, "/q/d/l/", query)
 }
 
 pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {

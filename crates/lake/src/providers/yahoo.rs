@@ -142,14 +142,9 @@ pub(super) fn request(symbol: &str, window: &Window) -> Request {
         ("interval", "1d".to_owned()),
         ("events", "div,splits,capitalGains".to_owned()),
     ];
-    Request {
-        part: Part::Chart,
-        subject: symbol.to_owned(),
-        // Yahoo writes the class of a share with a dash.
-        path: format!("/v8/finance/chart/{}", symbol.replace('.', "-").replace('^', "%5E")),
-        query,
-        context: BTreeMap::new(),
-    }
+    // Yahoo writes the class of a share with a dash.
+    let name = symbol.replace('.', "-").replace('^', "%5E");
+    Request::new(Part::Chart, symbol, &format!("/v8/finance/chart/{name}"), query)
 }
 
 pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {

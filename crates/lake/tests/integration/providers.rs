@@ -2,8 +2,11 @@
 
 mod archive;
 mod conformance;
+mod edgar;
+mod estimates;
 mod fred;
 mod kill;
+mod news;
 mod stooq;
 mod yahoo;
 
@@ -70,14 +73,18 @@ impl Bench {
     }
 
     async fn ask(&self, ask: &Ask) -> Result<FetchReport, LakeError> {
+        self.ask_as(ask, Some("Jane Doe jane@example.org")).await
+    }
+
+    async fn ask_as(&self, ask: &Ask, contact: Option<&str>) -> Result<FetchReport, LakeError> {
         fetch_provider(&FetchOptions {
             data_dir: self.dir.path(),
             provider: &self.provider,
             ask,
             base_url: Some(&self.url),
             refresh: self.refresh,
-            contact: Some("Jane Doe jane@example.org"),
-            env: &|name| (name == "FRED_API_KEY").then(|| KEY.to_owned()),
+            contact,
+            env: &|name| name.ends_with("KEY").then(|| KEY.to_owned()),
             retry: impatient(),
             seed: 42,
             clock: &FixedClock(self.now.parse().unwrap()),
