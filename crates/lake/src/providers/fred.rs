@@ -205,13 +205,15 @@ pub(super) fn parse(answer: &Answer<'_>, rows: &mut RawRows) -> Result<(), LakeE
         return Ok(());
     }
     let page: ObservationsPage = read(answer.body).map_err(|e| answer.format(e))?;
+    if !(1..=4).contains(&page.output_type) {
+        return Err(answer.format(format!("its output_type is {}", page.output_type)));
+    }
     let context = &answer.record.context;
     let frequency = context.get("frequency").map_or("", String::as_str);
     for (i, object) in page.observations.iter().enumerate() {
         let seen = match page.output_type {
             1 | 4 => by_period(object, &page.realtime_start),
-            2 | 3 => by_vintage(object),
-            other => return Err(answer.format(format!("its output_type is {other}"))),
+            _ => by_vintage(object),
         };
         let seen = seen.map_err(|reason| answer.format(format!("observations[{i}]: {reason}")))?;
         for seen in seen {

@@ -359,11 +359,16 @@ fn later_splits(splits: &[Ratio], session: NaiveDate) -> f64 {
     splits.iter().filter(|s| s.ex_date > session).map(|s| s.ratio).product()
 }
 
+/// Yahoo sends 32-bit floats, 130.28 as 130.27999877929688: the shortest decimal that
+/// is the same float is what was meant.
 fn cell(column: &Column, i: usize) -> Option<f64> {
-    column.get(i).copied().flatten()
+    let sent = column.get(i).copied().flatten()?;
+    let short = sent as f32;
+    if f64::from(short) == sent { short.to_string().parse().ok() } else { Some(sent) }
 }
 
-/// Yahoo sends 32-bit floats: 130.28 comes as 130.27999877929688.
+/// Prices are quoted in hundredths of a cent, below a dollar finer. What undoing a
+/// split leaves beyond that is noise.
 fn rounded_price(price: f64) -> f64 {
     rounded(price, if price < 1.0 { 6 } else { 4 })
 }
