@@ -11,21 +11,32 @@ use lake::{
 };
 
 use crate::{
-    proof,
+    fetch, proof,
     screen::{progress, say},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Fetch the packages of the universe by name, each checked against its digest.
+    /// Fetch the packages of the universe by name, each checked against its digest, or
+    /// what a live provider has for some symbols.
     ///
-    /// Safe to stop and repeat: complete packages are kept, an incomplete one is
-    /// fetched again.
-    #[command(after_help = "Examples:\n  r2r data fetch\n  r2r data fetch --universe PIT391")]
+    /// Safe to stop and repeat: complete packages and answers are kept, an incomplete
+    /// one is fetched again. Answers go as they came to the raw archive, raw/PROVIDER in
+    /// the data directory.
+    #[command(after_help = "Examples:\n  r2r data fetch\n  r2r data fetch --universe PIT391\n  \
+        r2r data fetch yahoo AAPL MSFT ^GSPC --from 2015-01-01\n  \
+        r2r data fetch edgar AAPL --from 2022-01-01 --contact \"Jane Doe jane@example.org\"\n  \
+        FRED_API_KEY=... r2r data fetch fred GDP VIXCLS\n  \
+        r2r data fetch yahoo AAPL --base-url http://127.0.0.1:8099")]
     Fetch {
+        #[command(flatten)]
+        live: fetch::Args,
         #[command(flatten)]
         universe: UniverseArgs,
     },
+    /// Check the raw archive of a live provider, file by file, and count its records.
+    #[command(after_help = "Example:\n  r2r data raw yahoo")]
+    Raw(fetch::RawArgs),
     /// Build the immutable snapshot from the fetched packages.
     ///
     /// The same packages give the same snapshot id. A stopped build leaves nothing behind.
@@ -81,7 +92,11 @@ pub(crate) async fn run(
     let (args, git_commit) = match command {
         Command::Show { universe } => return show(data_dir, universe).await,
         Command::ProveNoLeak(args) => return proof::run(args, data_dir).await,
-        Command::Fetch { universe } => (universe, None),
+        Command::Raw(args) => return fetch::raw(args, data_dir),
+        Command::Fetch { live, .. } if live.provider.is_some() => {
+            return fetch::run(live, data_dir, clock).await;
+        }
+        Command::Fetch { universe, .. } => (universe, None),
         Command::Build { universe, git_commit } => (universe, Some(git_commit)),
     };
     let (universe, sources) = args.load()?;

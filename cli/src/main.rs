@@ -2,6 +2,7 @@
 
 mod data;
 mod features;
+mod fetch;
 mod labels;
 mod model;
 mod proof;

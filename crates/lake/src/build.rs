@@ -308,7 +308,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
 }
 
 /// Makes the names in a directory durable.
-fn sync_dir(dir: &Path) -> Result<(), LakeError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), LakeError> {
     let file = File::open(dir).map_err(LakeError::io("open", dir))?;
     file.sync_all().map_err(LakeError::io("sync", dir))
 }

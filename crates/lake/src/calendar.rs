@@ -1,10 +1,14 @@
 //! New York wall-clock times as UTC instants. Where a wall-clock time is
 //! ambiguous the later instant is taken, so that nothing is known too early.
 
+mod edgar;
+
 use chrono::{
     DateTime, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
 };
 use chrono_tz::America::New_York;
+
+pub(crate) use self::edgar::{accepted_at, accepted_known};
 
 /// The close of a regular session. Half days close earlier: later is conservative.
 const CLOSE: (u32, u32) = (16, 0);

@@ -50,6 +50,44 @@ pub enum LakeError {
         /// The allowlist.
         origin: String,
     },
+    /// A provider is not on the list.
+    #[error(
+        "provider {id:?} is not on the list {origin} ({known}): add a table [{id}] with its adapter, base_url and licence after its terms have been reviewed"
+    )]
+    UnlistedProvider {
+        /// The provider that was asked for.
+        id: String,
+        /// The list.
+        origin: String,
+        /// Ids on it.
+        known: String,
+    },
+    /// A provider on the list states no licence.
+    #[error(
+        "provider {id:?} in {origin} has no licence: review its terms of use and name them in `licence`, or remove the provider"
+    )]
+    UnlicensedProvider {
+        /// The provider.
+        id: String,
+        /// The list.
+        origin: String,
+    },
+    /// A provider cannot be asked, or does not answer as it should.
+    #[error("{provider}: {reason}")]
+    Provider {
+        /// Id of the provider.
+        provider: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
+    /// A file of the raw archive is not what was written.
+    #[error("raw archive: {}: {reason}", path.display())]
+    RawArchive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
     /// The package client could not fetch an archive.
     #[error("cannot fetch {package} {version}: {reason}")]
     Fetch {

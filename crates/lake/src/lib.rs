@@ -23,12 +23,14 @@ mod labels;
 mod manifest;
 mod package;
 mod proof;
+mod providers;
 mod read;
 mod records;
 mod research;
 mod scan;
 mod snapshot;
 mod snippets;
+mod source_map;
 mod sources;
 mod synthetic;
 mod tables;
@@ -50,6 +52,10 @@ pub use manifest::{
 };
 pub use package::PackageCache;
 pub use proof::{Leak, LeakProof};
+pub use providers::{
+    Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawRows,
+    RetryPolicy, VerifyReport, fetch_provider, parse_raw, process_env,
+};
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};
 pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo, current_dir, read_parquet};

@@ -30,12 +30,12 @@ pub(crate) use self::rows::{
 pub(crate) use self::table::{finish, time_type};
 pub(crate) use self::{
     bars::{read_wide_closes, read_wide_index, read_wide_returns},
-    facts::read_facts,
+    facts::{filing_url, read_facts},
     generated::Generated,
     insider::read_insider,
     macros::read_macros,
     mapped::read_mapped,
-    news::{read_news, tone},
+    news::{article_id, read_news, tone},
     statements::{read_statement_facts, read_statement_filings},
 };
 use crate::{Archive, FeedConfig, Format, LakeError, Source, Split, Universe, calendar};

@@ -170,7 +170,7 @@ fn is_abbreviation(before: &str) -> bool {
 }
 
 /// Zero-width and direction-changing characters: they would hide text from a reader.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffd}')
 }
 

@@ -6,6 +6,7 @@ use super::{
     mapped::{Cells, FromCells},
     tone,
 };
+use crate::source_map::SourceMap;
 
 impl FromCells for Bar {
     const REQUIRED: &'static [&'static str] = &["ticker", "session", "close", "basis"];
@@ -133,16 +134,25 @@ impl FromCells for FilingText {
     ];
 
     fn from_cells(cells: &Cells<'_>) -> Result<Self, String> {
-        let place = |field| cells.count(field)?.ok_or_else(|| format!("it has no {field}"));
+        let place = |field| {
+            let offset = cells.count(field)?.ok_or_else(|| format!("it has no {field}"))?;
+            usize::try_from(offset).map_err(|_| format!("its {field} is too large"))
+        };
+        let source = place("source_start")?..place("source_end")?;
+        let text = cells.required("text")?;
+        let map = match cells.text("source_runs") {
+            Some(runs) => SourceMap::parse(runs, source)?,
+            None if source.len() == text.len() => SourceMap::verbatim(source),
+            None => return Err("its text is no slice of its document: name its source_runs".into()),
+        };
         Ok(Self {
             accession: cells.required("accession")?,
             form: cells.required("form")?,
             item: cells.required("item")?,
             title: cells.text("title").unwrap_or_default().to_owned(),
-            text: cells.required("text")?,
+            text,
             document_sha256: cells.required("document_sha256")?,
-            source_start: place("source_start")?,
-            source_end: place("source_end")?,
+            map,
         })
     }
 }
@@ -167,6 +177,9 @@ impl FromCells for Transaction {
             acquired: cells.required("acquired")?,
             shares: cells.required_number("shares")?,
             price: cells.number("price")?,
+            plan_10b5_1: cells
+                .text("plan_10b5_1")
+                .map(|t| t == "1" || t.eq_ignore_ascii_case("true")),
         })
     }
 }

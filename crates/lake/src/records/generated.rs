@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     LakeError, Universe, calendar,
+    source_map::SourceMap,
     synthetic::{Market, Stream, Walks, normal, uniform},
 };
 
@@ -234,6 +235,7 @@ impl<'u> Generated<'u> {
                     acquired: if buys { "A" } else { "D" }.to_owned(),
                     shares,
                     price: Some(company.walks.price[t]),
+                    plan_10b5_1: None,
                 };
                 rows.push((head, transaction));
             }
@@ -295,8 +297,7 @@ impl<'u> Generated<'u> {
                 item: "7".to_owned(),
                 title: "Management's Discussion and Analysis".to_owned(),
                 document_sha256: Digest::of(&text).to_string(),
-                source_start: 0,
-                source_end: text.len() as u64,
+                map: SourceMap::verbatim(0..text.len()),
                 text,
             };
             vec![(Head { record_id: format!("{}:7", head.record_id), ..head }, text)]

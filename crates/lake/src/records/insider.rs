@@ -155,6 +155,7 @@ fn transaction(
         acquired: row.get("TRANS_ACQUIRED_DISP_CD").to_owned(),
         shares,
         price,
+        plan_10b5_1: None,
     })
 }
 

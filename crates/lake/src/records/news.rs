@@ -50,9 +50,8 @@ fn article(feed: &Feed<'_>, ticker: &str, item: &Value) -> Result<(Head, Article
     let (site, url) = (text("site")?, text("url")?);
     let tone = tone(&title, &body);
     let time = calendar::new_york(local);
-    let digest = Digest::of(format!("{ticker}\n{published}\n{url}\n{title}\n{body}"));
     let head = Head {
-        record_id: format!("{ticker}-{}", digest.short()),
+        record_id: article_id(ticker, &published, &url, &title, &body),
         ticker: ticker.to_owned(),
         source_id: feed.source.id.clone(),
         source: site.clone(),
@@ -61,6 +60,18 @@ fn article(feed: &Feed<'_>, ticker: &str, item: &Value) -> Result<(Head, Article
         known_at: time,
     };
     Ok((head, Article { title, body, site, tone }))
+}
+
+/// Returns the id of an article: another text is another record.
+pub(crate) fn article_id(
+    ticker: &str,
+    published: &str,
+    url: &str,
+    title: &str,
+    body: &str,
+) -> String {
+    let digest = Digest::of(format!("{ticker}\n{published}\n{url}\n{title}\n{body}"));
+    format!("{ticker}-{}", digest.short())
 }
 
 /// Returns VADER's compound score of title and body, -1 to 1, to four decimals

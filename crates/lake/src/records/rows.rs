@@ -5,6 +5,7 @@ use chrono::NaiveDate;
 use datafusion::arrow::array::ArrayRef;
 
 use super::{Head, Kind, table};
+use crate::source_map::SourceMap;
 
 /// A row of one kind of record, without the [`Head`] all kinds share.
 pub(crate) trait Record: Sized {
@@ -263,20 +264,21 @@ impl Record for Fact {
     }
 }
 
-/// A section of a filing's text. A quote's bytes are found in the archived
-/// document: `text[a..b]` where the text is unchanged source, see `source_start`.
+/// A section of a filing's text, as a reader sees it: a line per block, single
+/// spaces. Its map says which bytes of the archived document each part stands for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FilingText {
     pub(crate) accession: String,
     pub(crate) form: String,
-    /// Item of the form, e.g. `1A`, or the name of a note.
+    /// Item of the form, e.g. `1A`, of a 10-Q with its part, `II.1A`; or the type of
+    /// an exhibit, `EX-99.1`; or the concept of a note, `IncomeTaxDisclosure`.
     pub(crate) item: String,
     pub(crate) title: String,
     pub(crate) text: String,
-    /// Digest of the archived document, and where in it the section lies.
+    /// Digest of the archived document.
     pub(crate) document_sha256: String,
-    pub(crate) source_start: u64,
-    pub(crate) source_end: u64,
+    /// Where in it the section lies, and the runs that are verbatim.
+    pub(crate) map: SourceMap,
 }
 
 impl Record for FilingText {
@@ -286,13 +288,18 @@ impl Record for FilingText {
         if self.text.trim().is_empty() {
             return Err("it has no text");
         }
-        if self.source_start >= self.source_end {
+        if self.map.source().is_empty() {
             return Err("its place in the document is empty");
+        }
+        if !self.map.fits(self.text.len()) {
+            return Err("a run of its map is outside its text");
         }
         Ok(())
     }
 
     fn columns(rows: &[(Head, Self)]) -> Vec<(&'static str, ArrayRef)> {
+        let places = || rows.iter().map(|(_, r)| r.map.source());
+        let runs: Vec<String> = rows.iter().map(|(_, r)| r.map.runs_text()).collect();
         vec![
             ("accession", table::strings(rows.iter().map(|(_, r)| &*r.accession))),
             ("form", table::strings(rows.iter().map(|(_, r)| &*r.form))),
@@ -300,8 +307,9 @@ impl Record for FilingText {
             ("title", table::strings(rows.iter().map(|(_, r)| &*r.title))),
             ("text", table::strings(rows.iter().map(|(_, r)| &*r.text))),
             ("document_sha256", table::strings(rows.iter().map(|(_, r)| &*r.document_sha256))),
-            ("source_start", table::integers(rows.iter().map(|(_, r)| r.source_start))),
-            ("source_end", table::integers(rows.iter().map(|(_, r)| r.source_end))),
+            ("source_start", table::integers(places().map(|place| place.start as u64))),
+            ("source_end", table::integers(places().map(|place| place.end as u64))),
+            ("source_runs", table::strings(runs.iter().map(String::as_str))),
         ]
     }
 }
@@ -362,6 +370,9 @@ pub(crate) struct Transaction {
     pub(crate) acquired: String,
     pub(crate) shares: f64,
     pub(crate) price: Option<f64>,
+    /// Whether the form says that a plan made earlier, under Rule 10b5-1, directed
+    /// the trade; forms before 2023 do not say.
+    pub(crate) plan_10b5_1: Option<bool>,
 }
 
 impl Record for Transaction {
@@ -399,6 +410,7 @@ impl Record for Transaction {
             ("acquired_disposed", table::strings(rows.iter().map(|(_, r)| &*r.acquired))),
             ("shares", table::floats(rows.iter().map(|(_, r)| r.shares))),
             ("price", table::optional_floats(rows.iter().map(|(_, r)| r.price))),
+            ("plan_10b5_1", table::optional_flags(rows.iter().map(|(_, r)| r.plan_10b5_1))),
         ]
     }
 }
@@ -415,7 +427,7 @@ pub(crate) struct Estimate {
     pub(crate) mean: f64,
     pub(crate) low: Option<f64>,
     pub(crate) high: Option<f64>,
-    /// Number of estimates in a consensus, 1 for a broker's own.
+    /// Number of estimates in a consensus, 0 where it is not stated; 1 for a broker's own.
     pub(crate) analysts: u64,
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use chrono::{Datelike, NaiveDate};
 use datafusion::arrow::{
     array::{
-        ArrayRef, Date32Array, Float64Array, Int64Array, RecordBatch, StringViewBuilder,
-        TimestampMicrosecondArray,
+        ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+        StringViewBuilder, TimestampMicrosecondArray,
     },
     datatypes::{DataType, Field, Schema},
 };
@@ -65,7 +65,15 @@ fn reject<R: Record>(head: &Head, reason: &str) -> Rejected {
 fn nullable(name: &str) -> bool {
     matches!(
         name,
-        "open" | "high" | "low" | "volume" | "period_start" | "period_end" | "orig_filed" | "price"
+        "open"
+            | "high"
+            | "low"
+            | "volume"
+            | "period_start"
+            | "period_end"
+            | "orig_filed"
+            | "price"
+            | "plan_10b5_1"
     )
 }
 
@@ -107,6 +115,10 @@ pub(super) fn integers(values: impl Iterator<Item = u64>) -> ArrayRef {
 
 pub(super) fn optional_floats(values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     Arc::new(values.collect::<Float64Array>())
+}
+
+pub(super) fn optional_flags(values: impl Iterator<Item = Option<bool>>) -> ArrayRef {
+    Arc::new(values.collect::<BooleanArray>())
 }
 
 pub(super) fn dates(values: impl Iterator<Item = NaiveDate>) -> ArrayRef {

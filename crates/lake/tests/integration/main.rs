@@ -10,6 +10,7 @@
 
 mod build;
 mod leak;
+mod providers;
 mod read;
 mod research;
 mod rules;

@@ -1,0 +1,41 @@
+//! Live providers: what is asked of whom, the archive of what they answered, and
+//! the records in it.
+//!
+//! ```text
+//! configs/providers.toml   ProviderList    who may be asked, how gently, on what terms
+//! Adapter                  requests, follow-ups, judgement of an answer
+//! parse                    answers to rows, pure
+//! client                   one bounded, rate limited, retried GET
+//! RawArchive               every answer, by digest               <data>/raw/<provider>/
+//! fetch_provider           asks for what the archive lacks
+//! parse_raw                archive to rows, without network
+//! ```
+//!
+//! Fetching and parsing are apart: a parser that learns something new reads the
+//! archive again, and a snapshot is built from the archive alone.
+
+mod adapter;
+mod client;
+mod config;
+mod edgar;
+mod fetch;
+mod fmp;
+mod fred;
+mod news;
+// The documents of a submission's text file and quotes in them are read next.
+#[allow(dead_code, unused_imports, reason = "the client that calls the parsers comes next")]
+pub(crate) mod parse;
+mod parsed;
+mod raw;
+mod retry;
+mod stooq;
+mod yahoo;
+
+pub use self::{
+    adapter::{Adapter, Ask},
+    config::{Provider, ProviderList},
+    fetch::{FetchOptions, FetchReport, fetch_provider, process_env},
+    parsed::{RawRows, parse_raw},
+    raw::{RawArchive, VerifyReport},
+    retry::RetryPolicy,
+};

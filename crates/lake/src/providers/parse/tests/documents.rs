@@ -1,0 +1,205 @@
+use super::*;
+use crate::{
+    providers::parse::html::{one_line, render},
+    records::FilingText,
+    source_map::SourceMap,
+};
+
+fn annual(bytes: &[u8]) -> Rows<FilingText> {
+    let filing = filing("10-K", "2022-10-28", Some("2022-10-27T22:01:14Z"));
+    let document = SubmittedDocument::main(&filing.1, bytes);
+    filing_document(&context(), &filing, bytes, &document).unwrap()
+}
+
+/// Returns the bytes of the document that a quote stands for.
+fn quoted<'d>(row: &FilingText, document: &'d [u8], quote: &str) -> &'d str {
+    let start = row.text.find(quote).unwrap_or_else(|| panic!("{quote:?} in {:?}", row.text));
+    let range = start..start + quote.len();
+    let place = check_quote(&row.text, &row.map, document, range).unwrap();
+    std::str::from_utf8(&document[place]).unwrap()
+}
+
+#[test]
+fn reads_items_and_leads_quotes_back_to_the_document() {
+    let bytes = payload!("annual.htm");
+    let found = annual(bytes);
+    assert_eq!(reasons(&found), Vec::<&str>::new());
+    let items: Vec<_> = found.rows.iter().map(|(_, r)| (&*r.item, &*r.title)).collect();
+    assert_eq!(
+        items,
+        [("1", "Business"), ("1A", "RISK FACTORS"), ("7", "Management’s Discussion")]
+    );
+    let (head, risks) = &found.rows[1];
+    assert_eq!(head.record_id, "AAPL:0000320193-22-000108:annual.htm:1A");
+    assert_eq!(head.source, "SEC Form 10-K 0000320193-22-000108, Item 1A");
+    assert!(head.url.ends_with("/000032019322000108/annual.htm"), "{}", head.url);
+    assert_eq!(
+        risks.text,
+        "The Company’s results may fluctuate, and demand for café devices may fall & rise.\n\
+         Research & development costs were 26,251 million.\n\
+         Item 1A, “Risk Factors,” goes on.\n\
+         Example Inc. | 2022 Form 10-K | 5"
+    );
+    assert_eq!(risks.document_sha256, domain::Digest::of(bytes).to_string());
+    // Inside a run the quote is a slice of the document.
+    assert_eq!(quoted(risks, bytes, "results may fluctuate,"), "results may fluctuate,");
+    // Across runs it is told by the markup between them.
+    assert_eq!(quoted(risks, bytes, "Company’s results"), "Company&#8217;s results");
+    assert_eq!(quoted(risks, bytes, "“Risk"), "&#8220;Risk");
+    assert_eq!(quoted(risks, bytes, "fluctuate, and demand"), "fluctuate,\nand demand");
+    assert!(quoted(risks, bytes, "were 26,251 million").contains("<ix:nonFraction"));
+    assert_eq!(
+        found.rows[0].1.text,
+        "The Company designs and sells devices. It was founded in 1976."
+    );
+    assert_eq!(found.rows[2].1.text, "Net sales rose 8% to $394.3 billion.");
+    let source = risks.map.source();
+    let stored = SourceMap::parse(&risks.map.runs_text(), source).unwrap();
+    assert_eq!(stored, risks.map);
+    assert_eq!(finished(found).0, 3);
+}
+
+#[test]
+fn a_changed_document_or_quote_is_noticed() {
+    let bytes = payload!("annual.htm");
+    let (_, risks) = annual(bytes).rows.swap_remove(1);
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    for (from, to) in [
+        ("may fluctuate", "MAY fluctuate"),
+        ("Company&#8217;s r", "Company&#8216;s r"),
+        ("caf", "c&f"),
+    ] {
+        let changed = text.replace(from, to);
+        let all = 0..risks.text.len();
+        assert!(check_quote(&risks.text, &risks.map, changed.as_bytes(), all).is_err(), "{from}");
+    }
+    let invented = risks.text.replace("fluctuate", "improve!!");
+    let all = 0..invented.len();
+    assert!(check_quote(&invented, &risks.map, bytes, all.clone()).is_err());
+    assert!(check_quote(&risks.text, &SourceMap::new(risks.map.source()), bytes, 0..30).is_err());
+    assert!(check_quote(&risks.text, &risks.map, &bytes[..100], 0..30).is_err());
+    for bad in [0..0, 0..100_000, risks.text.find('’').unwrap() + 1..30] {
+        assert!(check_quote(&risks.text, &risks.map, bytes, bad).is_err());
+    }
+}
+
+#[test]
+fn a_document_inside_a_submission_keeps_the_offsets_of_the_file() {
+    let mut bytes = b"<DOCUMENT>\n<TYPE>10-K\n<FILENAME>a.htm\n<TEXT>\n".to_vec();
+    let start = bytes.len();
+    bytes.extend_from_slice(payload!("annual.htm"));
+    let filing = filing("10-K", "2022-10-28", None);
+    let document = SubmittedDocument {
+        kind: "10-K".to_owned(),
+        name: "a.htm".to_owned(),
+        range: start..bytes.len(),
+    };
+    let found = filing_document(&context(), &filing, &bytes, &document).unwrap();
+    let alone = annual(payload!("annual.htm"));
+    assert_eq!(found.rows[1].1.map, alone.rows[1].1.map.clone().shifted(start));
+    assert_eq!(quoted(&found.rows[1].1, &bytes, "26,251"), "26,251");
+    // At the end of the date, where the acceptance is not known.
+    assert_eq!(found.rows[1].0.known_at, utc("2022-10-29T02:00:00Z"));
+    let beyond = SubmittedDocument { range: 0..bytes.len() + 1, ..document };
+    let error = filing_document(&context(), &filing, &bytes, &beyond);
+    assert!(format_error(error).ends_with("after the file does"));
+}
+
+#[test]
+fn exhibits_are_kept_whole_and_reports_without_items_rejected() {
+    let filing = filing("8-K", "2022-10-27", None);
+    let bytes = b"<html><body><p>Record&nbsp;quarter.</p><p>Sales&#151;up.</p></body></html>";
+    let mut document = SubmittedDocument::main(&filing.1, bytes);
+    document.kind = "EX-99.1".to_owned();
+    let found = filing_document(&context(), &filing, bytes, &document).unwrap();
+    let (_, row) = &found.rows[0];
+    assert_eq!((&*row.item, &*row.text), ("EX-99.1", "Record quarter.\nSales—up."));
+    document.kind = "8-K".to_owned();
+    let none = filing_document(&context(), &filing, bytes, &document).unwrap();
+    assert_eq!(reasons(&none), ["its text of 28 bytes has no heading of an item"]);
+    document.kind = "EX-99.2".to_owned();
+    document.range = 0..6;
+    let empty = filing_document(&context(), &filing, bytes, &document).unwrap();
+    assert_eq!(reasons(&empty), ["it has no text"]);
+}
+
+#[test]
+fn reads_old_filings_in_plain_text_and_windows_1252() {
+    let wrapped = "The company sells devices in many countries and has done so\nfor years.";
+    let text = format!(
+        "<PAGE>\n                    PART I\nITEM 1.  BUSINESS\n\n{wrapped}\n\nITEM 7.  DISCUSSION\n\
+         Sales rose \u{93}8%\u{94} & more.\n\nSIGNATURES\n"
+    );
+    let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let found = annual(&bytes);
+    let texts: Vec<_> = found.rows.iter().map(|(_, r)| &*r.text).collect();
+    assert_eq!(texts, [&*wrapped.replace('\n', " "), "Sales rose “8%” & more."]);
+    let place = found.rows[1].1.map.locate(0.."Sales rose “8%”".len());
+    assert_eq!(&bytes[place], b"Sales rose \x938%\x94");
+}
+
+#[test]
+fn renders_what_a_reader_sees() {
+    for (html, text) in [
+        ("a<b>b</b>c", "abc"),
+        ("<p>a</p> <p>b</p>", "a b"),
+        ("a<br/>b", "a b"),
+        ("<td>1</td><td>2</td>", "1 2"),
+        ("1 &lt; 2 < 3 &amp;amp; AT&T &unknown; &#x41;&#65", "1 < 2 < 3 &amp; AT&T &unknown; AA"),
+        ("a\u{200b}b\u{ad}c\u{0}d", "abcd"),
+        ("<div style='DISPLAY : NONE'>x<div>y</div>z</div>w", "w"),
+        ("<script>if (a) { b }</script>c<style>d{}</style><title>t</title>", "c"),
+        ("<span/>a<div/>b", "a b"),
+        ("a <unfinished", "a"),
+        ("a <!-- b -->c", "a c"),
+        ("&copyright &notit;", "©right ¬it;"),
+        ("<img style=\"display:none\">a", "a"),
+        ("", ""),
+    ] {
+        assert_eq!(one_line(html), text, "{html}");
+        let rendered = render(html.as_bytes());
+        if !rendered.text.is_empty() {
+            let all = 0..rendered.text.len();
+            check_quote(&rendered.text, &rendered.map, html.as_bytes(), all).unwrap();
+        }
+    }
+}
+
+const INSTANCE: &str = r#"<?xml version="1.0" encoding="US-ASCII"?>
+<xbrli:xbrl xmlns:xbrli="http://www.xbrl.org/2003/instance" xmlns:us-gaap="http://fasb.org/us-gaap/2018-01-31" xmlns:dei="http://xbrl.sec.gov/dei/2018-01-31">
+<dei:EntityCentralIndexKey contextRef="c">0000320193</dei:EntityCentralIndexKey>
+<dei:DocumentPeriodEndDate contextRef="c">2018-12-29</dei:DocumentPeriodEndDate>
+<us-gaap:Revenues contextRef="c" unitRef="usd">1</us-gaap:Revenues>
+<us-gaap:IncomeTaxDisclosureTextBlock contextRef="c" id="a>b">&lt;div>&lt;font>The Company&amp;#8217;s tax rate &amp;lt; 21% for R&amp;amp;D.&lt;/font>&lt;/div></us-gaap:IncomeTaxDisclosureTextBlock>
+<us-gaap:DebtDisclosureTextBlock contextRef="c"><![CDATA[<p>Debt of $1 &amp; more</p>]]></us-gaap:DebtDisclosureTextBlock>
+<us-gaap:DebtDisclosureTextBlock contextRef="d">&lt;p&gt;Other&lt;/p&gt;</us-gaap:DebtDisclosureTextBlock>
+<us-gaap:LeasesTextBlock contextRef="c"/>
+</xbrli:xbrl>"#;
+
+#[test]
+fn reads_notes_of_an_xbrl_instance() {
+    let filing = filing("10-Q", "2019-01-30", Some("2019-01-29T23:01:00Z"));
+    let bytes = INSTANCE.as_bytes();
+    let found = filing_notes(&context(), &filing, bytes, "aapl-20181229.xml").unwrap();
+    assert_eq!(reasons(&found), ["it has no text"]);
+    let rows: Vec<_> = found.rows.iter().map(|(_, r)| (&*r.item, &*r.title, &*r.text)).collect();
+    let expected = [
+        ("IncomeTaxDisclosure", "Income Tax Disclosure", "The Company’s tax rate < 21% for R&D."),
+        ("DebtDisclosure", "Debt Disclosure", "Debt of $1 & more"),
+        ("DebtDisclosure-2", "Debt Disclosure", "Other"),
+    ];
+    assert_eq!(rows, expected);
+    let (head, tax) = &found.rows[0];
+    assert_eq!(head.event_time, utc("2018-12-29T00:00:00Z"));
+    assert_eq!(head.known_at, utc("2019-01-30T11:00:00Z"));
+    assert_eq!(quoted(tax, bytes, "Company’s tax"), "Company&amp;#8217;s tax");
+    assert_eq!(quoted(tax, bytes, "rate < 21%"), "rate &amp;lt; 21%");
+    let marked = format!("\u{feff}{INSTANCE}");
+    let again = filing_notes(&context(), &filing, marked.as_bytes(), "a.xml").unwrap();
+    assert_eq!(quoted(&again.rows[0].1, marked.as_bytes(), "tax rate"), "tax rate");
+    let read = |text: String| format_error(filing_notes(&context(), &filing, text.as_bytes(), "a"));
+    assert_eq!(read("<a/>".to_owned()), "it is no XBRL instance");
+    assert_eq!(read(INSTANCE.replace("0000320193", "9")), "it is about CIK 9, not AAPL");
+    let nameless = INSTANCE.replace("EntityCentralIndexKey", "Other");
+    assert_eq!(read(nameless), "it names no EntityCentralIndexKey");
+}
