@@ -103,6 +103,11 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
         .prefix(BUILDING)
         .tempdir_in(&snapshots)
         .map_err(LakeError::io("create a directory in", &snapshots))?;
+    if let Some(weights) = &options.universe.retrieval.weights {
+        // A snapshot that could not be read is not built.
+        let cache = PackageCache::new(options.data_dir.join("packages"));
+        cache.fetch(options.sources.get(weights)?, options.progress)?;
+    }
     let mut data_sources = Vec::new();
     let (mut records, mut rejected) = (Vec::new(), Vec::new());
     for kind in Kind::ALL {
@@ -251,6 +256,7 @@ fn manifest(
         },
         data_sources,
         features: references(&crate::feature_catalogue()?),
+        retrieval: universe.retrieval.reference(options.sources)?,
         labels: Vec::new(),
     };
     let dir = options.data_dir;

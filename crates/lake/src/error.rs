@@ -98,6 +98,28 @@ pub enum LakeError {
         /// What the client said, with the remedy.
         reason: String,
     },
+    /// A package a snapshot is read with is not in the cache.
+    #[error("the snapshot is read with {package}, which is not at {}: run `r2r data fetch`", path.display())]
+    NotFetched {
+        /// Name and version.
+        package: String,
+        /// Where it was expected.
+        path: PathBuf,
+    },
+    /// A snapshot needs a part this program was built without.
+    #[error(
+        "the snapshot ranks texts by {method}, which this program was built without: build it with `--features lake/minilm`, or a snapshot whose universe has another [retrieval] method"
+    )]
+    MethodNotBuilt {
+        /// The method.
+        method: &'static str,
+    },
+    /// The tokenizer did not accept a text.
+    #[error("a text cannot be ranked: {reason}")]
+    Embed {
+        /// What it said.
+        reason: String,
+    },
     /// A file is not the one that was promised.
     #[error("{} has SHA-256 {found}, expected {expected}: {remedy}", path.display())]
     WrongDigest {

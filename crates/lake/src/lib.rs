@@ -27,9 +27,9 @@ mod providers;
 mod read;
 mod records;
 mod research;
+pub mod retrieval;
 mod scan;
 mod snapshot;
-mod snippets;
 mod source_map;
 mod sources;
 mod synthetic;
@@ -58,6 +58,7 @@ pub use providers::{
 };
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};
+pub use retrieval::{RetrievalConfig, RetrievalMethod, RetrievalRef, Retriever, WeightsRef};
 pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo, current_dir, read_parquet};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
 pub use synthetic::{Market, Walks};

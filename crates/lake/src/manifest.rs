@@ -7,7 +7,7 @@ use domain::{Digest, Ticker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Kind, universe::Name};
+use crate::{Kind, RetrievalRef, universe::Name};
 
 /// The schema of `manifest.json`, JSON Schema draft 2020-12.
 pub const MANIFEST_SCHEMA: &str = include_str!("../../../schemas/data_manifest.schema.json");
@@ -37,6 +37,8 @@ pub struct Manifest {
     pub data_sources: Vec<DataSource>,
     /// The feature files reads are computed with.
     pub features: Vec<FeatureRef>,
+    /// How reads rank the texts they quote.
+    pub retrieval: RetrievalRef,
     /// Label schemes stored with the snapshot.
     pub labels: Vec<String>,
 }

@@ -11,7 +11,7 @@ use std::{
 use domain::Digest;
 use indicatif::ProgressBar;
 
-use crate::{Archive, ArchiveKind, LakeError, Source};
+use crate::{Archive, ArchiveKind, LakeError, PackageRef, Source};
 
 /// Prefix of directories a download is made in; one left over is removed.
 const PARTIAL: &str = ".partial-";
@@ -32,15 +32,30 @@ impl PackageCache {
     /// Returns where a source's archive lies or will lie.
     #[must_use]
     pub fn path(&self, source: &Source) -> PathBuf {
-        let suffix = match source.archive {
-            ArchiveKind::Wheel => "whl",
-            ArchiveKind::Sdist => "tar.gz",
-            ArchiveKind::File | ArchiveKind::Generated => {
-                return source.path.clone().unwrap_or_default();
-            }
-        };
-        let Source { package, version, sha256, .. } = source;
+        let Source { package, version, sha256, archive, .. } = source;
+        match suffix(*archive) {
+            Some(suffix) => self.file(package, version, *sha256, suffix),
+            None => source.path.clone().unwrap_or_default(),
+        }
+    }
+
+    fn file(&self, package: &str, version: &str, sha256: Digest, suffix: &str) -> PathBuf {
         self.dir.join(format!("{package}-{version}-{}.{suffix}", sha256.short()))
+    }
+
+    /// Returns the archive of a package that was fetched before.
+    ///
+    /// # Errors
+    /// Fails when it is not there or not the promised one.
+    pub fn cached(&self, package: &PackageRef, archive: ArchiveKind) -> Result<Archive, LakeError> {
+        let PackageRef { name, version, sha256 } = package;
+        let path = self.file(name, version, *sha256, suffix(archive).unwrap_or_default());
+        if !path.exists() {
+            let package = format!("{name} {version}");
+            return Err(LakeError::NotFetched { package, path });
+        }
+        verify(&path, *sha256, "remove the file and run `r2r data fetch`")?;
+        Ok(Archive::new(path, archive))
     }
 
     /// Returns the archive of a source, without network where it is cached.
@@ -96,6 +111,15 @@ impl PackageCache {
         let opened = File::open(&file).map_err(LakeError::io("open", &file))?;
         opened.sync_all().map_err(LakeError::io("sync", &file))?;
         fs::rename(&file, path).map_err(LakeError::io("move an archive to", path))
+    }
+}
+
+/// How the name of a fetched archive ends.
+const fn suffix(archive: ArchiveKind) -> Option<&'static str> {
+    match archive {
+        ArchiveKind::Wheel => Some("whl"),
+        ArchiveKind::Sdist => Some("tar.gz"),
+        ArchiveKind::File | ArchiveKind::Generated => None,
     }
 }
 

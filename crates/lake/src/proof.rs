@@ -77,7 +77,8 @@ impl<'s> LeakProof<'s> {
             perturbed.insert(kind, perturb(batch, ticker, as_of, &mut random)?);
         }
         let manifest = self.snapshot.manifest().clone();
-        let other = Snapshot::from_batches(manifest, perturbed.clone()).await?;
+        let retriever = self.snapshot.retriever().clone();
+        let other = Snapshot::from_batches(manifest, perturbed.clone(), retriever).await?;
         let before = render(&self.snapshot.read(ticker, as_of).await?);
         let after = render(&other.read(ticker, as_of).await?);
         if let Some(detail) = difference(&before, &after) {

@@ -3,9 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::{AsOf, AsOfRead, Feature, Provenance, Ticker};
 
-use crate::{
-    FeatureInfo, LakeError, Snapshot, TickerInfo, engine::FeatureRow, snippets::news_snippets,
-};
+use crate::{FeatureInfo, LakeError, Snapshot, TickerInfo, engine::FeatureRow};
 
 /// Similar tickers offered where one is unknown.
 const NEAR_MAX: usize = 3;
@@ -28,8 +26,10 @@ impl Snapshot {
             .zip(rows)
             .filter_map(|(feature, row)| self.feature(feature, row?, tables.as_of()))
             .collect();
-        let snippets = self.names.get(ticker).map(|name| news_snippets(&tables, name));
-        let snippets = snippets.unwrap_or_default();
+        let snippets = match self.names.get(ticker) {
+            Some(name) => self.evidence.snippets(&tables, name)?,
+            None => Vec::new(),
+        };
         let company = info.company.clone();
         Ok(AsOfRead::new(ticker.clone(), company, as_of, self.id(), frame, &snippets)?)
     }

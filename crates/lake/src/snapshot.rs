@@ -19,8 +19,9 @@ use datafusion::{
 use domain::{Digest, Ticker};
 
 use crate::{
-    FeatureInfo, FeatureRef, Kind, LakeError, Manifest, engine::Engine, feature_catalogue,
-    features::shared_code, package::verify, records, tables::Tables, universe::Name,
+    FeatureInfo, FeatureRef, Kind, LakeError, Manifest, Retriever, engine::Engine,
+    feature_catalogue, features::shared_code, package::verify, records, retrieval::Evidence,
+    tables::Tables, universe::Name,
 };
 
 /// The universe whose snapshot is served where nothing else is said.
@@ -53,6 +54,7 @@ pub struct Snapshot {
     pub(crate) manifest: Manifest,
     pub(crate) tables: Tables,
     pub(crate) engine: Engine,
+    pub(crate) evidence: Evidence,
     pub(crate) names: HashMap<Ticker, Name>,
     pub(crate) tickers: Vec<TickerInfo>,
 }
@@ -74,8 +76,9 @@ impl Snapshot {
         Self::open(&current_dir(data_dir, universe)?).await
     }
 
-    /// Opens a snapshot directory: checks the manifest against its schema and
-    /// its hash, and every file against its digest.
+    /// Opens a snapshot directory, `<data_dir>/snapshots/<id>`: checks the manifest
+    /// against its schema and its hash, every file against its digest, and loads the
+    /// weights texts are ranked with from `<data_dir>/packages`.
     ///
     /// # Errors
     /// Fails when something is missing or is not what the manifest promises.
@@ -100,18 +103,24 @@ impl Snapshot {
         }
         let batches = batches.into_iter().map(|(kind, batches)| Ok((kind, concat(&batches)?)));
         let batches = batches.collect::<Result<_, LakeError>>()?;
-        Self::from_batches(manifest, batches).await
+        let retriever = Retriever::open(&manifest.retrieval, &packages_dir(dir))?;
+        Self::from_batches(manifest, batches, retriever).await
     }
 
     /// Makes a snapshot of record batches, one per kind, in any order of rows; a kind
     /// without one has no records. The caller vouches for what [`Snapshot::open`] checks.
     ///
     /// # Errors
-    /// Fails when a column is missing.
+    /// Fails when a column is missing or the retriever is not that of the manifest.
     pub async fn from_batches(
         manifest: Manifest,
         mut batches: BTreeMap<Kind, RecordBatch>,
+        retriever: Retriever,
     ) -> Result<Self, LakeError> {
+        if *retriever.reference() != manifest.retrieval {
+            let reason = "its manifest names another retrieval than it is opened with".to_owned();
+            return Err(LakeError::BadSnapshot { path: "manifest.json".into(), reason });
+        }
         for kind in Kind::ALL {
             if let Entry::Vacant(entry) = batches.entry(kind) {
                 entry.insert(records::empty(kind)?);
@@ -121,10 +130,11 @@ impl Snapshot {
         let mut features = feature_catalogue()?;
         features.retain(|feature| feature.evidence);
         let engine = Engine::new(&tables, features).await?;
+        let evidence = Evidence::new(&manifest, &tables, retriever)?;
         let names = &manifest.universe.names;
         let tickers = names.iter().filter_map(|name| ticker_info(&tables, name)).collect();
         let names = names.iter().map(|name| (name.ticker.clone(), name.clone())).collect();
-        Ok(Self { manifest, tables, engine, names, tickers })
+        Ok(Self { manifest, tables, engine, evidence, names, tickers })
     }
 
     /// Returns the id: the hash of the manifest's canonical form.
@@ -152,6 +162,12 @@ impl Snapshot {
         Some((first, self.tickers.iter().map(|t| t.last).max()?))
     }
 
+    /// Returns what ranks the texts of this snapshot's reads.
+    #[must_use]
+    pub fn retriever(&self) -> &Retriever {
+        self.evidence.retriever()
+    }
+
     /// Returns the features a thesis may cite, in the order of a read's frame.
     #[must_use]
     pub fn features(&self) -> &[FeatureInfo] {
@@ -175,6 +191,11 @@ pub fn current_dir(data_dir: &Path, universe: &str) -> Result<PathBuf, LakeError
         reason: "it does not hold a snapshot id".to_owned(),
     })?;
     Ok(snapshots.join(id.to_string()))
+}
+
+/// Snapshots and packages lie in one data directory.
+fn packages_dir(snapshot: &Path) -> PathBuf {
+    snapshot.ancestors().nth(2).unwrap_or(Path::new("")).join("packages")
 }
 
 /// Reads a file of a snapshot directory whole.

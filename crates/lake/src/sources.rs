@@ -6,12 +6,12 @@ use std::{
 };
 
 use domain::Digest;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::LakeError;
 
 /// How a package is archived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ArchiveKind {
     /// A built distribution: a zip file, `.whl`.

@@ -7,7 +7,7 @@ use chrono::NaiveDate;
 use domain::Ticker;
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, LakeError, Market, TableMapping};
+use crate::{Kind, LakeError, Market, RetrievalConfig, TableMapping};
 
 /// Where records of one kind come from. A kind may have several feeds, or none.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -170,6 +170,9 @@ pub struct Universe {
     pub splits: Vec<Split>,
     /// The market of [`Format::Synthetic`] feeds.
     pub synthetic: Option<Market>,
+    /// How texts are ranked.
+    #[serde(default)]
+    pub retrieval: RetrievalConfig,
     /// The companies, in order.
     pub names: Vec<Name>,
 }
@@ -254,6 +257,7 @@ impl Universe {
         let series = self.macro_series.iter().map(|m| m.source.as_str());
         let mut ids: Vec<&str> =
             self.feeds.iter().map(|feed| feed.source.as_str()).chain(series).collect();
+        ids.extend(self.retrieval.weights.as_deref());
         ids.sort_unstable();
         ids.dedup();
         ids

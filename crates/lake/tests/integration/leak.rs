@@ -123,7 +123,9 @@ async fn perturbing_the_past_moves_a_read() {
         columns[index] = changed;
         let mut other = batches.clone();
         other.insert(kind, RecordBatch::try_new(batch.schema(), columns).unwrap());
-        let other = Snapshot::from_batches(snapshot.manifest().clone(), other).await.unwrap();
+        let retriever = snapshot.retriever().clone();
+        let other =
+            Snapshot::from_batches(snapshot.manifest().clone(), other, retriever).await.unwrap();
         let (before, after) =
             (bytes(&snapshot, &ticker, as_of).await, bytes(&other, &ticker, as_of).await);
         assert_ne!(before, after, "{kind:?}.{column}");

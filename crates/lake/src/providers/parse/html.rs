@@ -11,7 +11,7 @@ use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 
 use super::xml;
 use crate::{
-    snippets::is_invisible,
+    retrieval::is_invisible,
     source_map::{Run, SourceMap},
 };
 
