@@ -22,7 +22,7 @@ use domain::{AsOf, Label, Ticker};
 use indicatif::ProgressBar;
 
 use crate::{
-    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, build::write_parquet,
+    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, store::write_parquet,
     engine::Engine, feature_catalogue, label_rows, records::time_type,
 };
 

@@ -113,7 +113,7 @@ impl Article<'_> {
         Some(Snippet {
             section: Section::Sentiment,
             text: field[start..end].to_owned(),
-            file: Kind::News.file(0),
+            file: Kind::News.file(),
             record_id: self.record_id.to_owned(),
             column: column.to_owned(),
             start: u32::try_from(start).ok()?,

@@ -9,8 +9,10 @@
 )]
 
 mod build;
+mod kill;
 mod leak;
 mod read;
 mod rules;
+mod store;
 mod support;
 mod synthetic;
