@@ -34,10 +34,6 @@ use std::{
 use datafusion::object_store::parse_url_opts;
 use domain::Digest;
 
-pub(crate) use self::{
-    encode::write_parquet,
-    publish::{Contents, Published},
-};
 pub use self::{
     diff::{Change, ChangedRecord, SnapshotDiff, SourceDiff},
     gc::{GcOptions, GcReport},
@@ -47,6 +43,10 @@ pub use self::{
     },
     publish::CopyReport,
     verify::VerifyReport,
+};
+pub(crate) use self::{
+    encode::write_parquet,
+    publish::{Contents, Published},
 };
 use self::{
     files::{Files, Guard, Held, Work},
@@ -230,7 +230,9 @@ impl SnapshotStore {
             universe => format!("{}-{universe}", names::OLD_CURRENT),
         };
         match self.files.get(&of_version_1).await {
-            Ok(None) => LakeError::NoSnapshot { path: self.files.place(&format!("{}/{name}", names::REFS)) },
+            Ok(None) => {
+                LakeError::NoSnapshot { path: self.files.place(&format!("{}/{name}", names::REFS)) }
+            }
             Ok(Some(_)) => LakeError::OldSnapshot { path: self.files.place(names::SNAPSHOTS) },
             Err(error) => error,
         }

@@ -124,7 +124,8 @@ impl SnapshotStore {
             snapshots.iter().filter_map(|entry| names::manifest_owner(&entry.path)).collect();
         for entry in &snapshots {
             let owner = entry.path.split('/').nth(1).unwrap_or_default();
-            let is_of_old = entry.path.starts_with(names::OLD_CURRENT) || old.iter().any(|id| id == owner);
+            let is_of_old =
+                entry.path.starts_with(names::OLD_CURRENT) || old.iter().any(|id| id == owner);
             if !owners.contains(owner) && !is_of_old && !owner.starts_with('.') {
                 orphans.push(entry.path.clone());
             }
