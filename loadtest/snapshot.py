@@ -3,6 +3,7 @@ through numpy. Shares no code with crates/lake."""
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,23 +12,29 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 DAY_US = 86_400_000_000
+# Kinds whose table has another name.
+KINDS = {"index_bars": "index", "macro_series": "macro"}
 
 
 class Snapshot:
-    """One snapshot directory."""
+    """The current snapshot of a data directory."""
 
     def __init__(self, data_dir: Path):
-        snapshots = data_dir / "snapshots"
-        self.id = (snapshots / "CURRENT").read_text().strip()
-        self.dir = snapshots / self.id
+        self.id = (data_dir / "refs/CURRENT").read_text().strip()
+        self.root = data_dir
+        manifest = json.loads((data_dir / "snapshots" / self.id / "manifest.json").read_text())
+        self.sources = manifest["data_sources"]
         self.records: dict[str, dict[str, dict]] = {}
 
     @lru_cache(maxsize=None)
     def table(self, file: str) -> pd.DataFrame:
-        """Reads a file; times become microseconds of the epoch."""
-        if "/" in file or not file.endswith(".parquet"):
-            raise KeyError(f"{file} is not a file of a snapshot")
-        frame = pq.read_table(self.dir / file).to_pandas()
+        """Reads the files of a table; times become microseconds of the epoch."""
+        table = file.removesuffix(".parquet")
+        kind = KINDS.get(table, table)
+        files = [s["file_path"] for s in self.sources if s["source_type"] == kind]
+        if not files:
+            raise KeyError(f"{file} is not a table of this snapshot")
+        frame = pd.concat([pq.read_table(self.root / path).to_pandas() for path in files])
         for column in ("event_time", "known_at"):
             frame[column] = frame[column].astype("datetime64[us, UTC]").astype("int64")
         return frame.sort_values(["known_at", "record_id"], kind="stable").reset_index(drop=True)

@@ -58,6 +58,8 @@ pub(crate) enum Command {
     },
     /// Prove that nothing depends on what was not yet known.
     ProveNoLeak(proof::Args),
+    #[command(flatten)]
+    Snapshots(snapshots::Command),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +94,7 @@ pub(crate) async fn run(
     let (args, git_commit) = match command {
         Command::Show { universe } => return show(data_dir, universe).await,
         Command::ProveNoLeak(args) => return proof::run(args, data_dir).await,
+        Command::Snapshots(command) => return snapshots::run(command, data_dir).await,
         Command::Raw(args) => return fetch::raw(args, data_dir),
         Command::Fetch { live, .. } if live.provider.is_some() => {
             return fetch::run(live, data_dir, clock).await;
@@ -148,14 +151,15 @@ fn print(snapshot: &Snapshot) -> anyhow::Result<()> {
     let day = |time: Option<DateTime<Utc>>| {
         time.map_or("-".to_owned(), |time| time.date_naive().to_string())
     };
-    for source in &snapshot.manifest().data_sources {
+    for total in snapshot.manifest().totals() {
+        let source = total.source;
         say!(
             "  {:<12} {:>8} records  {} to {}  {:>10}  {} [{}]",
             source.source_type.table(),
-            source.record_count,
-            day(source.date_range.start),
-            day(source.date_range.end),
-            match source.tickers.len() {
+            total.record_count,
+            day(total.date_range.start),
+            day(total.date_range.end),
+            match total.tickers.len() {
                 0 => "market".to_owned(),
                 1 => "1 ticker".to_owned(),
                 n => format!("{n} tickers"),

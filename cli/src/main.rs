@@ -7,6 +7,7 @@ mod labels;
 mod model;
 mod proof;
 mod screen;
+mod snapshots;
 mod thesis;
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};

@@ -19,10 +19,11 @@ const TABLE: [(&str, Allowed); 8] = [
 
 /// Which crates alone may name an outside crate, in any kind of dependency. A
 /// name that ends in `*` stands for every crate that starts so.
-const OWNERS: [(&str, &[&str]); 6] = [
+const OWNERS: [(&str, &[&str]); 7] = [
     ("datafusion*", &["lake"]),
     ("arrow*", &["lake"]),
     ("parquet*", &["lake"]),
+    ("object_store*", &["lake"]),
     ("llama-cpp-*", &["inference"]),
     // The lake's is a loopback server its tests fetch from.
     ("hyper*", &["server", "lake"]),

@@ -131,7 +131,8 @@ pub struct Snippet {
     pub section: Section,
     /// The bytes `start..end` of the archived field, unchanged.
     pub text: String,
-    /// The snapshot's file that holds the record, e.g. `news.parquet`.
+    /// The snapshot's table that holds the record, e.g. `news.parquet`; the manifest
+    /// lists the files a table is in.
     pub file: String,
     /// The record's id inside that file.
     pub record_id: String,

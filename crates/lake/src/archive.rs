@@ -145,6 +145,12 @@ pub(crate) fn readable_temp_file(dir: &Path) -> io::Result<tempfile::NamedTempFi
     tempfile::Builder::new().permissions(mode).tempfile_in(dir)
 }
 
+/// Makes the names in a directory durable.
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), LakeError> {
+    let file = File::open(dir).map_err(LakeError::io("open", dir))?;
+    file.sync_all().map_err(LakeError::io("sync", dir))
+}
+
 /// Reads a member of a zip file that lies in memory.
 pub(crate) fn read_inner_zip(bytes: &[u8], member: &str) -> Result<Vec<u8>, String> {
     let mut zip = zip::ZipArchive::new(io::Cursor::new(bytes)).map_err(|e| e.to_string())?;

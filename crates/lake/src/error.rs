@@ -1,8 +1,11 @@
 //! What can go wrong between a package and a read, and what to do about it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use datafusion::{arrow::error::ArrowError, error::DataFusionError, parquet::errors::ParquetError};
 use domain::{AsOf, Digest, Ticker};
 use thiserror::Error;
@@ -156,13 +159,96 @@ pub enum LakeError {
         /// Where one was expected.
         path: PathBuf,
     },
+    /// A snapshot was built by a version that did not share files.
+    #[error("{} holds a snapshot of version 1, which this program does not read: run `r2r data build`; `r2r data gc --old` removes what is old", path.display())]
+    OldSnapshot {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A snapshot contradicts its manifest or the manifest its schema.
-    #[error("snapshot {}: {reason}; run `r2r data build`, after removing the directory if its files are damaged", path.display())]
+    #[error("snapshot {}: {reason}; run `r2r data build`, which writes what is damaged again", path.display())]
     BadSnapshot {
         /// The directory or file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A file that a snapshot needs is not there.
+    #[error("{} is missing: run `r2r data build`, which writes the files of the current snapshot again, or copy the snapshot from another store", path.display())]
+    MissingFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A reference does not name a snapshot.
+    #[error("reference {}: {reason}; `r2r data build` makes CURRENT and the universe's anew, `r2r data snapshot ID --ref NAME` any", path.display())]
+    BadRef {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No reference and no id is called so.
+    #[error(
+        "{url} has no snapshot {name:?}: give an id, its first characters (4 or more), or a reference{}",
+        list(": ", refs)
+    )]
+    UnknownSnapshot {
+        /// What was asked for.
+        name: String,
+        /// The store.
+        url: String,
+        /// The references there are.
+        refs: Vec<String>,
+    },
+    /// Several ids begin so.
+    #[error("{name:?} is the beginning of several snapshots{}", list(": ", ids))]
+    AmbiguousSnapshot {
+        /// What was asked for.
+        name: String,
+        /// The snapshots.
+        ids: Vec<Digest>,
+    },
+    /// Two processes moved a reference at the same time.
+    #[error("{} was moved by another process meanwhile: look whether its snapshot is the wanted one, else run the command again", path.display())]
+    RefMoved {
+        /// The reference.
+        path: PathBuf,
+    },
+    /// Another process works on an object store in a way that excludes this one.
+    #[error("another process is at work since {since}, {} says: run the command again when it has ended; one that died stops counting after an hour", place.display())]
+    StoreBusy {
+        /// Its announcement.
+        place: PathBuf,
+        /// When it began.
+        since: DateTime<Utc>,
+    },
+    /// Work on an object store took so long that others may disregard it.
+    #[error(
+        "the work on {url} was not done within {minutes} minutes: run the command again; what was written stays and is not written twice"
+    )]
+    TooSlow {
+        /// The store.
+        url: String,
+        /// The bound.
+        minutes: u64,
+    },
+    /// A manifest cannot be read, so nobody knows which files it needs.
+    #[error("nothing was removed, because {} cannot be read and may need any file: repair it, or remove that directory", path.display())]
+    GcStopped {
+        /// The snapshot's directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<LakeError>,
+    },
+    /// An object store refused or failed.
+    #[error("cannot {action} {}", place.display())]
+    Store {
+        /// What was tried, e.g. `read`.
+        action: &'static str,
+        /// Where.
+        place: PathBuf,
+        /// Why not.
+        source: Box<datafusion::object_store::Error>,
     },
     /// A feature file cannot be used.
     #[error("feature file {file}: {reason}")]
@@ -181,7 +267,7 @@ pub enum LakeError {
         near: String,
     },
     /// The universe has no such ticker.
-    #[error("ticker {ticker} is not in the universe{}", near_text(near))]
+    #[error("ticker {ticker} is not in the universe{}", list("; near: ", near))]
     UnknownTicker {
         /// The ticker that was asked for.
         ticker: Ticker,
@@ -226,7 +312,8 @@ impl LakeError {
     }
 }
 
-fn near_text(near: &[Ticker]) -> String {
-    let names: Vec<&str> = near.iter().map(Ticker::as_str).collect();
-    if names.is_empty() { String::new() } else { format!("; near: {}", names.join(", ")) }
+/// Lists what there is, after an introduction; nothing where there is nothing.
+fn list(introduction: &str, items: &[impl Display]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    if items.is_empty() { String::new() } else { format!("{introduction}{}", items.join(", ")) }
 }

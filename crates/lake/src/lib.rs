@@ -5,8 +5,9 @@
 //! configs/sources.toml     SourceList     what may be ingested
 //! configs/universes/*.toml Universe       which names, which feeds
 //! PackageCache::fetch                     pip, digest, cache     <data>/packages/
-//! build_snapshot                          adapters, Parquet      <data>/snapshots/<id>/
-//! Snapshot::open, ::read                  cut to as_of, features, evidence
+//! build_snapshot                          adapters               records of each kind
+//! SnapshotStore                           Parquet, manifests     <data>/objects, snapshots, refs
+//! Snapshot::load, ::read                  cut to as_of, features, evidence
 //! ```
 //!
 //! Nothing with `known_at > as_of` reaches a query: [`Snapshot::read`] first cuts
@@ -20,7 +21,6 @@ mod error;
 mod features;
 mod kernels;
 mod labels;
-mod manifest;
 mod package;
 mod proof;
 mod providers;
@@ -32,6 +32,7 @@ mod scan;
 mod snapshot;
 mod source_map;
 mod sources;
+mod store;
 mod synthetic;
 mod tables;
 mod universe;
@@ -46,21 +47,22 @@ pub use labels::{
     HORIZONS, InstrumentClass, LabelConfig, LabelRow, LabelScheme, Thresholds, VOLATILITY_WINDOW,
     label_rows,
 };
-pub use manifest::{
-    DataSource, DateRange, FeatureRef, MANIFEST_SCHEMA, MANIFEST_VERSION, Manifest, PackageRef,
-    UniverseInfo, validate,
-};
 pub use package::PackageCache;
 pub use proof::{Leak, LeakProof};
 pub use providers::{
     Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawRows,
-    RetryPolicy, VerifyReport, fetch_provider, parse_raw, process_env,
+    RetryPolicy, RawReport, fetch_provider, parse_raw, process_env,
 };
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};
 pub use retrieval::{RetrievalConfig, RetrievalMethod, RetrievalRef, Retriever, WeightsRef};
-pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo, current_dir, read_parquet};
+pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
+pub use store::{
+    Change, ChangedRecord, CopyReport, DataSource, DateRange, FeatureRef, GcOptions, GcReport,
+    ListedSnapshot, MANIFEST_SCHEMA, MANIFEST_VERSION, Manifest, PackageRef, Quarantine,
+    SnapshotDiff, SnapshotStore, SourceDiff, SourceTotals, UniverseInfo, VerifyReport, validate,
+};
 pub use synthetic::{Market, Walks};
 pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Split, Universe};
 pub use window::describe as feature_functions;

@@ -124,7 +124,7 @@ const fn suffix(archive: ArchiveKind) -> Option<&'static str> {
 }
 
 /// Checks a file against its promised digest.
-pub(crate) fn verify(path: &Path, expected: Digest, remedy: &'static str) -> Result<(), LakeError> {
+fn verify(path: &Path, expected: Digest, remedy: &'static str) -> Result<(), LakeError> {
     let file = File::open(path).map_err(LakeError::io("open", path))?;
     let found = Digest::of_reader(file).map_err(LakeError::io("read", path))?;
     if found == expected {
@@ -148,11 +148,15 @@ pub(crate) fn lock_dir(dir: &Path) -> Result<File, LakeError> {
 }
 
 /// Removes what a killed process left behind. Call with the lock held.
-pub(crate) fn remove_leftovers(dir: &Path, prefix: &str) -> Result<(), LakeError> {
+fn remove_leftovers(dir: &Path, prefix: &str) -> Result<(), LakeError> {
     for entry in fs::read_dir(dir).map_err(LakeError::io("list", dir))? {
         let entry = entry.map_err(LakeError::io("list", dir))?;
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            fs::remove_dir_all(entry.path()).map_err(LakeError::io("remove", &entry.path()))?;
+        if !entry.file_name().to_string_lossy().starts_with(prefix) {
+            continue;
+        }
+        // The client of a killed process may still write there; a later run removes it.
+        if let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!(dir = %entry.path().display(), %error, "cannot remove what a killed process left behind");
         }
     }
     Ok(())

@@ -36,6 +36,6 @@ pub use self::{
     config::{Provider, ProviderList},
     fetch::{FetchOptions, FetchReport, fetch_provider, process_env},
     parsed::{RawRows, parse_raw},
-    raw::{RawArchive, VerifyReport},
+    raw::{RawArchive, RawReport},
     retry::RetryPolicy,
 };

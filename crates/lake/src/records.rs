@@ -40,7 +40,7 @@ pub(crate) use self::{
 };
 use crate::{Archive, FeedConfig, Format, LakeError, Source, Split, Universe, calendar};
 
-/// A kind of record: one Parquet file of a snapshot, one table of a query.
+/// A kind of record: some Parquet files of a snapshot, one table of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -113,12 +113,11 @@ impl Kind {
         }
     }
 
-    /// Returns the name of the file of the kind's `n`-th feed in a snapshot:
-    /// `bars.parquet`, `bars_1.parquet`.
+    /// Returns how evidence calls the records of the kind, whatever files of a
+    /// snapshot they are in: `bars.parquet`.
     #[must_use]
-    pub fn file(self, n: usize) -> String {
-        let table = self.table();
-        if n == 0 { format!("{table}.parquet") } else { format!("{table}_{n}.parquet") }
+    pub fn file(self) -> String {
+        format!("{}.parquet", self.table())
     }
 
     /// Tells whether records belong to a ticker, or else to the market.

@@ -22,8 +22,8 @@ use domain::{AsOf, Label, Ticker};
 use indicatif::ProgressBar;
 
 use crate::{
-    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, build::write_parquet,
-    engine::Engine, feature_catalogue, label_rows, records::time_type,
+    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, engine::Engine,
+    feature_catalogue, label_rows, records::time_type, store::write_parquet,
 };
 
 /// What a panel holds.

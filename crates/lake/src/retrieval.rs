@@ -30,7 +30,7 @@ mod tests;
 mod words;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::OnceLock,
 };
 
@@ -60,14 +60,9 @@ pub(crate) struct Evidence {
     queries: Vec<SectionQuery>,
     /// For each name its queries, prepared when first asked.
     prepared: HashMap<Ticker, Vec<OnceLock<Query>>>,
-    files: Files,
     news: NewsIndex,
     filings: FilingIndex,
 }
-
-/// Which file of the snapshot holds the records of a kind and source.
-#[derive(Debug)]
-struct Files(BTreeMap<(Kind, String), String>);
 
 /// One query of one read.
 struct Asked<'a> {
@@ -76,7 +71,6 @@ struct Asked<'a> {
     query: &'a SectionQuery,
     prepared: &'a Query,
     embedder: Option<&'a dyn Embedder>,
-    files: &'a Files,
 }
 
 impl Evidence {
@@ -89,12 +83,8 @@ impl Evidence {
         let queries = queries()?;
         let unasked = || queries.iter().map(|_| OnceLock::new()).collect();
         let names = manifest.universe.names.iter();
-        let file = |source: &crate::DataSource| {
-            ((source.source_type, source.source_id.clone()), source.file_path.clone())
-        };
         Ok(Self {
             prepared: names.map(|name| (name.ticker.clone(), unasked())).collect(),
-            files: Files(manifest.data_sources.iter().map(file).collect()),
             news: NewsIndex::new(tables)?,
             filings: FilingIndex::new(tables),
             retriever,
@@ -126,8 +116,7 @@ impl Evidence {
                     cell.get_or_init(|| made)
                 }
             };
-            let files = &self.files;
-            let asked = Asked { tables, name, query, prepared, embedder, files };
+            let asked = Asked { tables, name, query, prepared, embedder };
             let found = match query.kind {
                 Kind::News => self.news.snippets(&asked)?,
                 _ => self.filings.snippets(&asked, &snippets)?,
@@ -135,12 +124,5 @@ impl Evidence {
             snippets.extend(found);
         }
         Ok(snippets)
-    }
-}
-
-impl Files {
-    fn of(&self, kind: Kind, source_id: &str) -> String {
-        let key = (kind, source_id.to_owned());
-        self.0.get(&key).cloned().unwrap_or_else(|| kind.file(0))
     }
 }

@@ -2,36 +2,24 @@
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
-    fs::{self, File},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
 };
 
 use chrono::{DateTime, NaiveDate};
-use datafusion::{
-    arrow::{
-        array::{AsArray, RecordBatch},
-        compute::concat_batches,
-        datatypes::{Schema, TimestampMicrosecondType},
-    },
-    parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+use datafusion::arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::TimestampMicrosecondType,
 };
 use domain::{Digest, Ticker};
 
 use crate::{
-    FeatureInfo, FeatureRef, Kind, LakeError, Manifest, Retriever, engine::Engine,
-    feature_catalogue, features::shared_code, package::verify, records, retrieval::Evidence,
-    tables::Tables, universe::Name,
+    FeatureInfo, FeatureRef, Kind, LakeError, Manifest, Retriever, SnapshotStore, engine::Engine,
+    feature_catalogue, features::shared_code, records, retrieval::Evidence, tables::Tables,
+    universe::Name,
 };
 
 /// The universe whose snapshot is served where nothing else is said.
 pub const DEFAULT_UNIVERSE: &str = "R20";
-
-/// Returns the name of the file that names the current snapshot of a universe.
-pub(crate) fn current_file(universe: &str) -> String {
-    let is_default = universe.eq_ignore_ascii_case(DEFAULT_UNIVERSE);
-    if is_default { "CURRENT".to_owned() } else { format!("CURRENT-{}", universe.to_uppercase()) }
-}
 
 /// A ticker of a snapshot and the span of its closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,52 +51,57 @@ impl Snapshot {
     /// Opens the current snapshot of the default universe.
     ///
     /// # Errors
-    /// As [`Snapshot::open`]; also when there is no current snapshot.
+    /// As [`Snapshot::load`].
     pub async fn open_current(data_dir: &Path) -> Result<Self, LakeError> {
-        Self::open(&current_dir(data_dir, DEFAULT_UNIVERSE)?).await
+        Self::open_universe(data_dir, DEFAULT_UNIVERSE).await
     }
 
     /// Opens the current snapshot of a universe.
     ///
     /// # Errors
-    /// As [`Snapshot::open`]; also when there is no current snapshot.
+    /// As [`Snapshot::load`].
     pub async fn open_universe(data_dir: &Path, universe: &str) -> Result<Self, LakeError> {
-        Self::open(&current_dir(data_dir, universe)?).await
+        let store = SnapshotStore::local(data_dir);
+        let id = store.current(universe).await?;
+        Self::load(&store, id).await
     }
 
-    /// Opens a snapshot directory, `<data_dir>/snapshots/<id>`: checks the manifest
-    /// against its schema and its hash, every file against its digest, and loads the
-    /// weights texts are ranked with from `<data_dir>/packages`.
+    /// Opens a snapshot by its directory, `<data_dir>/snapshots/<id>`.
     ///
     /// # Errors
-    /// Fails when something is missing or is not what the manifest promises.
+    /// As [`Snapshot::load`]; also when the directory is not in a store.
     pub async fn open(dir: &Path) -> Result<Self, LakeError> {
-        let path = dir.join("manifest.json");
-        if !path.exists() {
+        if !dir.join("manifest.json").exists() {
             return Err(LakeError::NoSnapshot { path: dir.to_owned() });
         }
-        let text = fs::read_to_string(&path).map_err(LakeError::io("read", &path))?;
-        let bad = |reason| LakeError::BadSnapshot { path: dir.to_owned(), reason };
-        let manifest = Manifest::parse(&text).map_err(bad)?;
+        let absolute = dir.canonicalize().map_err(LakeError::io("find", dir))?;
+        let (id, root) = (absolute.file_name(), absolute.ancestors().nth(2));
+        let id = id.and_then(|id| id.to_str()?.parse::<Digest>().ok());
+        let (Some(id), Some(root)) = (id, root) else {
+            return Err(LakeError::NoSnapshot { path: dir.to_owned() });
+        };
+        Self::load(&SnapshotStore::local(root), id).await
+    }
+
+    /// Opens a snapshot of a store: checks the manifest against its schema and its
+    /// hash, and every file against its digest.
+    ///
+    /// # Errors
+    /// Fails when something is missing or is not what the manifest promises, and
+    /// when it was built for other feature files than this program's.
+    pub async fn load(store: &SnapshotStore, id: Digest) -> Result<Self, LakeError> {
+        let manifest = store.manifest(id).await?;
         if manifest.features != references(&feature_catalogue()?) {
             let reason = "it was built for other feature files than this program's".to_owned();
-            return Err(LakeError::BadSnapshot { path: dir.to_owned(), reason });
+            return Err(LakeError::BadSnapshot { path: store.dir(id), reason });
         }
-        let mut batches = BTreeMap::<Kind, Vec<RecordBatch>>::new();
-        for source in &manifest.data_sources {
-            // The schema allows plain file names only, so a manifest cannot point elsewhere.
-            let file = dir.join(&source.file_path);
-            verify(&file, source.file_hash, "remove the snapshot and run `r2r data build`")?;
-            batches.entry(source.source_type).or_default().push(read_parquet(&file)?);
-        }
-        let batches = batches.into_iter().map(|(kind, batches)| Ok((kind, concat(&batches)?)));
-        let batches = batches.collect::<Result<_, LakeError>>()?;
-        let retriever = Retriever::open(&manifest.retrieval, &packages_dir(dir))?;
+        let batches = store.batches(&manifest).await?;
+        let retriever = Retriever::open(&manifest.retrieval, &store.packages_dir())?;
         Self::from_batches(manifest, batches, retriever).await
     }
 
     /// Makes a snapshot of record batches, one per kind, in any order of rows; a kind
-    /// without one has no records. The caller vouches for what [`Snapshot::open`] checks.
+    /// without one has no records. The caller vouches for what [`Snapshot::load`] checks.
     ///
     /// # Errors
     /// Fails when a column is missing or the retriever is not that of the manifest.
@@ -172,48 +165,6 @@ impl Snapshot {
     #[must_use]
     pub fn features(&self) -> &[FeatureInfo] {
         self.engine.features()
-    }
-}
-
-/// Returns the directory of the current snapshot of a universe.
-///
-/// # Errors
-/// Fails when there is none.
-pub fn current_dir(data_dir: &Path, universe: &str) -> Result<PathBuf, LakeError> {
-    let snapshots = data_dir.join("snapshots");
-    let path = snapshots.join(current_file(universe));
-    if !path.exists() {
-        return Err(LakeError::NoSnapshot { path });
-    }
-    let id = fs::read_to_string(&path).map_err(LakeError::io("read", &path))?;
-    let id: Digest = id.trim().parse().map_err(|_| LakeError::BadSnapshot {
-        path: path.clone(),
-        reason: "it does not hold a snapshot id".to_owned(),
-    })?;
-    Ok(snapshots.join(id.to_string()))
-}
-
-/// Snapshots and packages lie in one data directory.
-fn packages_dir(snapshot: &Path) -> PathBuf {
-    snapshot.ancestors().nth(2).unwrap_or(Path::new("")).join("packages")
-}
-
-/// Reads a file of a snapshot directory whole.
-///
-/// # Errors
-/// Fails when the file cannot be read as Parquet.
-pub fn read_parquet(path: &Path) -> Result<RecordBatch, LakeError> {
-    let file = File::open(path).map_err(LakeError::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let schema = builder.schema().clone();
-    let batches = builder.build()?.collect::<Result<Vec<_>, _>>()?;
-    Ok(concat_batches(&schema, &batches)?)
-}
-
-fn concat(batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
-    match batches {
-        [] => Ok(RecordBatch::new_empty(Arc::new(Schema::empty()))),
-        [first, ..] => Ok(concat_batches(&first.schema(), batches)?),
     }
 }
 

@@ -147,23 +147,7 @@ impl AsOfTables {
 
 impl Table {
     fn new(kind: Kind, batch: &RecordBatch) -> Result<Self, LakeError> {
-        let has_times = batch.column_by_name("known_at").is_some_and(|c| is_time(c.data_type()));
-        let keys: &[&str] = if kind.has_ticker() {
-            &["ticker", "known_at", "record_id"]
-        } else {
-            &["known_at", "record_id"]
-        };
-        let mut columns = Vec::new();
-        for key in keys {
-            let Some(values) = batch.column_by_name(key).filter(|_| has_times) else {
-                let path = kind.table().into();
-                let reason =
-                    format!("it lacks the column {key} or its times are not UTC microseconds");
-                return Err(LakeError::BadSnapshot { path, reason });
-            };
-            columns.push(SortColumn { values: values.clone(), options: None });
-        }
-        let batch = take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?;
+        let batch = sorted(kind, batch)?;
         let mut rows = BTreeMap::<String, Range<usize>>::new();
         let tickers = batch.column_by_name("ticker").filter(|_| kind.has_ticker());
         let tickers = tickers.map(|column| column.as_string_view());
@@ -203,6 +187,27 @@ impl Table {
 
 const fn has_sessions(kind: Kind) -> bool {
     matches!(kind, Kind::Bars | Kind::Index)
+}
+
+/// Returns the rows by ticker, time and id: the order of a snapshot's files and of
+/// its tables.
+pub(crate) fn sorted(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
+    let has_times = batch.column_by_name("known_at").is_some_and(|c| is_time(c.data_type()));
+    let keys: &[&str] = if kind.has_ticker() {
+        &["ticker", "known_at", "record_id"]
+    } else {
+        &["known_at", "record_id"]
+    };
+    let mut columns = Vec::new();
+    for key in keys {
+        let Some(values) = batch.column_by_name(key).filter(|_| has_times) else {
+            let path = kind.table().into();
+            let reason = format!("it lacks the column {key} or its times are not UTC microseconds");
+            return Err(LakeError::BadSnapshot { path, reason });
+        };
+        columns.push(SortColumn { values: values.clone(), options: None });
+    }
+    Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)
 }
 
 fn is_time(data_type: &DataType) -> bool {

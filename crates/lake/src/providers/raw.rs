@@ -27,7 +27,10 @@ use domain::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::{Part, Request};
-use crate::{LakeError, archive::readable_temp_file, build::sync_dir};
+use crate::{
+    LakeError,
+    archive::{readable_temp_file, sync_dir},
+};
 
 /// Version of the files' form.
 const VERSION: u32 = 1;
@@ -96,7 +99,7 @@ impl Record {
 
 /// What [`RawArchive::verify`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerifyReport {
+pub struct RawReport {
     /// Number of requests.
     pub requests: usize,
     /// Number of answers to them.
@@ -127,8 +130,8 @@ impl RawArchive {
     ///
     /// # Errors
     /// Fails when a directory cannot be listed; damage is in the report.
-    pub fn verify(&self) -> Result<VerifyReport, LakeError> {
-        let mut report = VerifyReport::default();
+    pub fn verify(&self) -> Result<RawReport, LakeError> {
+        let mut report = RawReport::default();
         let mut named = BTreeMap::new();
         for path in files(&self.dir.join("requests"))? {
             report.requests += 1;

@@ -7,7 +7,6 @@ use datafusion::arrow::{
 };
 use domain::{Provenance, Section, Snippet};
 
-use super::Files;
 use crate::{Kind, LakeError};
 
 /// What records of texts have in common.
@@ -52,7 +51,6 @@ impl<'a> Columns<'a> {
     pub(super) fn snippet(
         &self,
         section: Section,
-        files: &Files,
         (row, column): (usize, &str),
         (start, end): (usize, usize),
     ) -> Result<Snippet, LakeError> {
@@ -65,7 +63,7 @@ impl<'a> Columns<'a> {
         Ok(Snippet {
             section,
             text: field[start..end].to_owned(),
-            file: files.of(self.kind, self.text("source_id")?.value(row)),
+            file: self.kind.file(),
             record_id: self.record_id(row).to_owned(),
             column: column.to_owned(),
             start: offset(start)?,

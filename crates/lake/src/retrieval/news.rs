@@ -109,7 +109,6 @@ impl NewsIndex {
                     let place = (article.row, *column);
                     snippets.push(columns.snippet(
                         asked.query.section,
-                        asked.files,
                         place,
                         range,
                     )?);

@@ -10,7 +10,7 @@ use datafusion::arrow::{
     datatypes::{DataType, Float64Type, TimestampMicrosecondType},
 };
 use domain::{AsOf, AsOfRead, Ticker};
-use lake::{DEFAULT_UNIVERSE, FeatureInfo, Kind, LeakProof, Snapshot, current_dir, read_parquet};
+use lake::{FeatureInfo, Kind, LeakProof, Snapshot, SnapshotStore};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use crate::support;
@@ -35,10 +35,8 @@ async fn bytes(snapshot: &Snapshot, ticker: &Ticker, as_of: AsOf) -> String {
 
 async fn real() -> (Snapshot, Batches) {
     let snapshot = support::snapshot().await;
-    let dir = current_dir(&support::data_dir(), DEFAULT_UNIVERSE).unwrap();
-    let sources = &snapshot.manifest().data_sources;
-    let read = |source: &lake::DataSource| read_parquet(&dir.join(&source.file_path)).unwrap();
-    let batches = sources.iter().map(|source| (source.source_type, read(source))).collect();
+    let store = SnapshotStore::local(&support::data_dir());
+    let batches = store.batches(snapshot.manifest()).await.unwrap();
     (snapshot, batches)
 }
 

@@ -9,10 +9,12 @@
 )]
 
 mod build;
+mod kill;
 mod leak;
 mod providers;
 mod read;
 mod research;
 mod rules;
+mod store;
 mod support;
 mod synthetic;

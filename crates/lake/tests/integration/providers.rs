@@ -28,7 +28,7 @@ use domain::FixedClock;
 use indicatif::ProgressBar;
 use lake::{
     Ask, FetchOptions, FetchReport, Kind, LakeError, Provider, ProviderList, RawArchive, RawRows,
-    Rejected, RetryPolicy, VerifyReport, fetch_provider, parse_raw,
+    Rejected, RetryPolicy, RawReport, fetch_provider, parse_raw,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -101,7 +101,7 @@ impl Bench {
         self.rows().table(kind).unwrap()
     }
 
-    fn verify(&self) -> VerifyReport {
+    fn verify(&self) -> RawReport {
         RawArchive::new(self.dir.path(), &self.provider.id).verify().unwrap()
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use datafusion::arrow::array::AsArray;
 use domain::{AsOfRead, EvidenceKind, Section};
-use lake::{DEFAULT_UNIVERSE, Kind, Snapshot, current_dir, read_parquet};
+use lake::{Kind, Snapshot, SnapshotStore};
 
 use crate::support::{data_dir, snapshot};
 
@@ -59,9 +59,8 @@ async fn macro_and_insider_features_speak_where_their_data_is() {
 #[tokio::test]
 async fn quotes_are_verbatim() {
     let snapshot = snapshot().await;
-    let news =
-        read_parquet(&current_dir(&data_dir(), DEFAULT_UNIVERSE).unwrap().join(Kind::News.file(0)))
-            .unwrap();
+    let batches = SnapshotStore::local(&data_dir()).batches(snapshot.manifest()).await.unwrap();
+    let news = &batches[&Kind::News];
     let column = |name: &str| news.column_by_name(name).unwrap().as_string_view();
     let rows: BTreeMap<&str, usize> =
         column("record_id").iter().enumerate().map(|(row, id)| (id.unwrap(), row)).collect();

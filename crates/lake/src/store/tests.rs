@@ -1,0 +1,7 @@
+//! The same tests on every kind of store, and every point a process can die at.
+
+mod conformance;
+mod crashes;
+#[cfg(feature = "s3")]
+mod s3;
+mod samples;
