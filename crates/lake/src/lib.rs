@@ -50,8 +50,8 @@ pub use labels::{
 pub use package::PackageCache;
 pub use proof::{Leak, LeakProof};
 pub use providers::{
-    Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawRows,
-    RetryPolicy, RawReport, fetch_provider, parse_raw, process_env,
+    Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawReport,
+    RawRows, RetryPolicy, fetch_provider, parse_raw, process_env,
 };
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};

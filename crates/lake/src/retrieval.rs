@@ -29,10 +29,7 @@ mod sentences;
 mod tests;
 mod words;
 
-use std::{
-    collections::HashMap,
-    sync::OnceLock,
-};
+use std::{collections::HashMap, sync::OnceLock};
 
 use domain::{Snippet, Ticker};
 

@@ -89,9 +89,7 @@ impl FilingIndex {
         };
         let best = hits.iter().map(|hit| places[hit.candidate]).filter(is_free);
         best.take(asked.query.texts_max)
-            .map(|(row, range)| {
-                columns.snippet(asked.query.section, (row, "text"), range)
-            })
+            .map(|(row, range)| columns.snippet(asked.query.section, (row, "text"), range))
             .collect()
     }
 }

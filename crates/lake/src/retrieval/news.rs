@@ -107,11 +107,7 @@ impl NewsIndex {
             for (column, field) in &fields[..if rank < BODIES_MAX { 2 } else { 1 }] {
                 if let Some(range) = sentence_range(field) {
                     let place = (article.row, *column);
-                    snippets.push(columns.snippet(
-                        asked.query.section,
-                        place,
-                        range,
-                    )?);
+                    snippets.push(columns.snippet(asked.query.section, place, range)?);
                 }
             }
         }

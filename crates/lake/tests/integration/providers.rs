@@ -27,8 +27,8 @@ use datafusion::arrow::{
 use domain::FixedClock;
 use indicatif::ProgressBar;
 use lake::{
-    Ask, FetchOptions, FetchReport, Kind, LakeError, Provider, ProviderList, RawArchive, RawRows,
-    Rejected, RetryPolicy, RawReport, fetch_provider, parse_raw,
+    Ask, FetchOptions, FetchReport, Kind, LakeError, Provider, ProviderList, RawArchive, RawReport,
+    RawRows, Rejected, RetryPolicy, fetch_provider, parse_raw,
 };
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};

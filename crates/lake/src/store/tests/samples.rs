@@ -16,7 +16,7 @@ use datafusion::object_store::{
 use futures::stream::BoxStream;
 
 use crate::{
-    Kind, Rejected, Source, SourceList, UniverseInfo,
+    Kind, Rejected, RetrievalConfig, Source, SourceList, UniverseInfo,
     records::{Head, IndexBar, Rows, finish},
     store::{Contents, SnapshotStore, files::Files, remote::RemoteFiles},
 };
@@ -64,11 +64,13 @@ pub(super) fn contents(source: &Source, days: u64, changed: Option<u64>) -> Cont
     let universe = r#"{"id":"SYN","title":"synthetic","bias":"made up","names":[
         {"ticker":"AAA","company":"Alpha","issuer_ciks":[1],"aliases":[],"symbols":{}}]}"#;
     let universe: UniverseInfo = serde_json::from_str(universe).unwrap();
+    let none = SourceList::parse("sources.toml", "").unwrap();
     Contents {
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         git_commit: "unknown",
         universe,
         features: Vec::new(),
+        retrieval: RetrievalConfig::default().reference(&none).unwrap(),
         kinds: vec![(Kind::Index, vec![(source, finish(rows).unwrap())]), (Kind::News, vec![])],
     }
 }
