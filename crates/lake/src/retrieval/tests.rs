@@ -1,6 +1,6 @@
 //! Reads of texts, from rows to snippets.
 
-use std::{fs, io::Write, path::Path};
+use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use chrono::{DateTime, Utc};
 use domain::{AsOf, Digest, Section};
@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    MANIFEST_VERSION, SourceList, UniverseInfo,
+    MANIFEST_VERSION, Quarantine, SourceList, UniverseInfo,
     records::{Article, FilingText, Head, Record, Rows, finish},
+    source_map::SourceMap,
 };
 
 const AS_OF: &str = "2022-09-30";
@@ -94,7 +95,7 @@ fn filings(
     rows: impl IntoIterator<Item = (String, String, String, String)>,
 ) -> Vec<(Head, FilingText)> {
     let row = |(id, (known_at, form, item, text)): (usize, (String, String, String, String))| {
-        let source_end = text.len() as u64;
+        let map = SourceMap::verbatim(0..text.len());
         let filing = FilingText {
             accession: format!("1-{id}"),
             form,
@@ -102,8 +103,7 @@ fn filings(
             title: String::new(),
             text,
             document_sha256: String::new(),
-            source_start: 0,
-            source_end,
+            map,
         };
         (head("AAA", id, &known_at), filing)
     };
@@ -135,6 +135,7 @@ fn manifest(retriever: &Retriever) -> Manifest {
         created_at: DateTime::UNIX_EPOCH,
         git_commit: "unknown".to_owned(),
         hash: Digest::of(""),
+        seal: Digest::of(""),
         universe: UniverseInfo {
             id: "T".to_owned(),
             title: "T".to_owned(),
@@ -142,6 +143,7 @@ fn manifest(retriever: &Retriever) -> Manifest {
             names: vec![name("AAA", "Alpha"), name("BBB", "Beta")],
         },
         data_sources: vec![],
+        quarantine: Quarantine { record_count: 0, file_hash: Digest::of("") },
         features: vec![],
         retrieval: retriever.reference().clone(),
         labels: vec![],

@@ -13,10 +13,11 @@ use datafusion::object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
+use domain::Digest;
 use futures::stream::BoxStream;
 
 use crate::{
-    Kind, Rejected, Source, SourceList, UniverseInfo,
+    Kind, Rejected, RetrievalMethod, RetrievalRef, Source, SourceList, UniverseInfo,
     records::{Head, IndexBar, Rows, finish},
     store::{Contents, SnapshotStore, files::Files, remote::RemoteFiles},
 };
@@ -69,6 +70,11 @@ pub(super) fn contents(source: &Source, days: u64, changed: Option<u64>) -> Cont
         git_commit: "unknown",
         universe,
         features: Vec::new(),
+        retrieval: RetrievalRef {
+            method: RetrievalMethod::Bm25,
+            queries_sha256: Digest::of(""),
+            weights: None,
+        },
         kinds: vec![(Kind::Index, vec![(source, finish(rows).unwrap())]), (Kind::News, vec![])],
     }
 }
