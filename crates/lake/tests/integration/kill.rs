@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use domain::Digest;
@@ -25,8 +25,6 @@ const WORK: &str = "R2R_TEST_KILL_WORK";
 const DIR: &str = "R2R_TEST_KILL_DIR";
 const SEED: u64 = 20;
 const KILLS: usize = 50;
-/// Longer than a build and a copy together.
-const BUILD_MS_MAX: usize = 150;
 const FETCHES: usize = 12;
 /// pip needs about a second to start, fetch and check.
 const FETCH_MS_MAX: usize = 1500;
@@ -91,18 +89,21 @@ async fn copy(dir: &Path, id: Digest) {
 async fn kill_9_during_build_and_snapshot() {
     let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let versions = versions();
-    let undisturbed: Vec<Digest> = versions
-        .iter()
-        .map(|files| {
-            // The packages are there before; only the work on them is killed.
-            synthetic::install(dir.path(), files);
-            built(elsewhere.path(), files).id
-        })
-        .collect();
+    let mut undisturbed = Vec::new();
+    let start = Instant::now();
+    for files in &versions {
+        // The packages are there before; only the work on them is killed.
+        synthetic::install(dir.path(), files);
+        let id = built(elsewhere.path(), files).id;
+        copy(elsewhere.path(), id).await;
+        undisturbed.push(id);
+    }
+    // The child's moments: a little longer than all its work takes on this machine.
+    let ms_max = start.elapsed().as_millis() as usize * 5 / 4 + 5;
     let mut random = Random(SEED);
     let (mut half_done, mut orphans) = (0, 0);
     for n in 0..KILLS {
-        let ms = random.below(BUILD_MS_MAX);
+        let ms = random.below(ms_max);
         kill_after(ms, "build", dir.path());
         let copies = dir.path().join("copies");
         for root in [dir.path(), &copies] {
@@ -125,14 +126,16 @@ async fn kill_9_during_build_and_snapshot() {
             let current = SnapshotStore::local(root).resolve("SYN").await.unwrap();
             assert_eq!(current, report.id);
         }
-        // The next kill finds a store without snapshots now and then.
-        if n % 5 == 4 {
+        // The next kill mostly finds a store that all is to be written to.
+        if n % 4 != 3 {
             for gone in ["objects", "snapshots", "refs", "copies"] {
                 fs::remove_dir_all(dir.path().join(gone)).unwrap();
             }
         }
     }
-    println!("{KILLS} kills: {half_done} stores with {orphans} files nobody needs");
+    println!(
+        "{KILLS} kills within {ms_max} ms: {half_done} stores with {orphans} files nobody needs"
+    );
     assert!(half_done > 0, "no kill met a write");
 }
 

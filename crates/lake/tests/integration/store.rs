@@ -33,7 +33,9 @@ async fn verify(data_dir: &Path) -> VerifyReport {
 #[tokio::test]
 async fn a_later_build_writes_only_the_files_that_later_records_are_in() {
     let dir = tempfile::tempdir().unwrap();
-    let first = built(dir.path(), &synthetic::files());
+    let (sources, universe) = install(dir.path(), &synthetic::files());
+    let earlier = "2025-12-31T12:00:00Z";
+    let first = build(dir.path(), &sources, &universe, earlier).unwrap();
     let mut later = synthetic::files();
     later.get_mut("index.csv").unwrap().extend_from_slice(b"2021-07-01,3100\n2022-01-03,3200\n");
     let second = built(dir.path(), &later);
