@@ -13,7 +13,6 @@ use datafusion::object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
-use domain::Digest;
 use futures::stream::BoxStream;
 
 use crate::{
