@@ -1,7 +1,7 @@
 //! News feeds: RSS 2.0 and 1.0, Atom. Authors are not read.
 //!
-//! Read from the XML tree and not with a feed library: those read authors first, and
-//! one of them panics on a name whose e-mail follows a character of several bytes.
+//! Read from the XML tree that the other parsers use: little of a feed is wanted, and
+//! a feed library reads the authors first.
 
 use chrono::{DateTime, Utc};
 use roxmltree::Node;

@@ -137,9 +137,17 @@ pub(crate) fn check_quote(
     let place = map.locate(quote.clone());
     let (mut text_at, mut source_at) = (quote.start, place.start);
     let end = Run { text: quote.end, source: place.end, len: 0 };
-    for run in map.runs(quote).chain([end]) {
+    for run in map.runs(quote.clone()).chain([end]) {
         let gap = document.get(source_at..run.source).ok_or("its place is not in the document")?;
-        if !reads_as(gap, &text[text_at..run.text]) {
+        // At its ends a quote may take a part of what lies between two runs.
+        let (is_first, is_last) = (text_at == quote.start, run.text == quote.end);
+        let fits: fn(&str, &str) -> bool = match (is_first, is_last) {
+            (true, true) => |gap, text| gap.contains(text),
+            (true, false) => |gap, text| gap.ends_with(text),
+            (false, true) => |gap, text| gap.starts_with(text),
+            (false, false) => |gap, text| gap == text,
+        };
+        if !reads_as(gap, &text[text_at..run.text], fits) {
             return Err("between two runs the document reads differently");
         }
         let source = document.get(run.source..run.source_end());
@@ -154,10 +162,10 @@ pub(crate) fn check_quote(
 /// Tells whether markup reads as a text, white space aside: as it is, once unescaped
 /// where the document is XML that holds HTML, or as Windows-1252 where the document
 /// is that though these few bytes do not show it.
-fn reads_as(markup: &[u8], text: &str) -> bool {
+fn reads_as(markup: &[u8], text: &str, fits: fn(&str, &str) -> bool) -> bool {
     let visible = |text: &str| text.split_whitespace().collect::<String>();
     let expected = visible(text);
-    let is_expected = |rendered: Rendered| visible(&rendered.text) == expected;
+    let is_expected = |rendered: Rendered| fits(&visible(&rendered.text), &expected);
     if markup.trim_ascii().is_empty() {
         return expected.is_empty();
     }

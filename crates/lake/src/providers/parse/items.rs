@@ -35,6 +35,7 @@ impl Family {
 }
 
 /// A part of a form, `I` to `IV`.
+#[allow(clippy::upper_case_acronyms, reason = "they are Roman numerals")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     I,
@@ -60,11 +61,12 @@ pub(super) struct Section {
     pub(super) text: Range<usize>,
 }
 
-/// A line that begins a section; the signatures begin one that is not kept.
+/// A line that begins a section; a new part and the signatures begin one that is not
+/// kept.
 #[derive(Debug, Clone)]
 struct Heading {
     line: Range<usize>,
-    /// None for the signatures.
+    /// None for a part and the signatures.
     item: Option<String>,
     title: String,
 }
@@ -100,8 +102,13 @@ fn headings(text: &str, family: Family) -> Vec<Heading> {
         start = range.end;
         let mut line = piece.trim();
         if let Some((named, rest)) = part_heading(line) {
-            part = Some(named);
+            // On top of every page the same part is named again.
+            let is_new = part.replace(named) != Some(named);
             line = rest;
+            if is_new && item_heading(line).is_none() {
+                found.push(Heading { line: range, item: None, title: String::new() });
+                continue;
+            }
         }
         let plain = without_page(line);
         if plain.eq_ignore_ascii_case("signature") || plain.eq_ignore_ascii_case("signatures") {
@@ -141,8 +148,9 @@ fn part_heading(line: &str) -> Option<(Part, &str)> {
         "IV" => Part::IV,
         _ => return None,
     };
-    let rest = rest[numeral.len()..].trim_start_matches(is_separator);
-    Some((part, rest))
+    let rest = rest[numeral.len()..].trim_start_matches(|c| c == ',' || is_separator(c));
+    let is_title = rest.is_empty() || rest.starts_with(|c: char| c.is_uppercase());
+    is_title.then_some((part, rest))
 }
 
 /// Reads `Item 1A. Risk Factors`: the number and the title.
@@ -209,7 +217,8 @@ fn leading_number(number: &str) -> u32 {
     digits.parse().unwrap_or(0)
 }
 
-/// Drops runs of headings close to each other, of those that come again later.
+/// Drops tables of contents: runs of items close to each other, most of which come
+/// again later. An item that does not come again is kept.
 fn drop_contents(headings: &mut Vec<Heading>) {
     let is_close = |a: &Heading, b: &Heading| b.line.start - a.line.end < CONTENTS_BYTES_MAX;
     let mut last = BTreeMap::new();
@@ -221,7 +230,10 @@ fn drop_contents(headings: &mut Vec<Heading>) {
     for run in headings.chunk_by(is_close) {
         start += run.len();
         let comes_again = |heading: &Heading| last.get(&heading.item).is_some_and(|i| *i >= start);
-        let is_contents = run.len() >= CONTENTS_HEADINGS_MIN;
+        let items = run.iter().filter(|heading| heading.item.is_some());
+        let again = items.clone().filter(|heading| comes_again(heading)).count();
+        let items = items.count();
+        let is_contents = items >= CONTENTS_HEADINGS_MIN && again * 2 > items;
         kept.extend(run.iter().filter(|heading| !is_contents || !comes_again(heading)).cloned());
     }
     *headings = kept;
@@ -242,7 +254,7 @@ fn keep_longest(headings: &mut Vec<Heading>, end: usize) {
     let mut i = 0;
     headings.retain(|heading| {
         i += 1;
-        best.get(&heading.item).is_some_and(|(kept, _)| kept + 1 == i)
+        heading.item.is_none() || best.get(&heading.item).is_some_and(|(kept, _)| kept + 1 == i)
     });
 }
 
@@ -335,6 +347,27 @@ mod tests {
             ("II.1", "Legal", "None."),
         ];
         check(bare, Family::Quarterly, &expected);
+    }
+
+    #[test]
+    fn parts_on_top_of_pages_and_in_sentences_cut_nothing() {
+        for (line, expected) in [
+            ("PART I", Some((Part::I, ""))),
+            ("Part II. Other Information", Some((Part::II, "Other Information"))),
+            ("PART IV, Item 15. Exhibits", Some((Part::IV, "Item 15. Exhibits"))),
+            ("Part I of this report", None),
+            ("Part of it", None),
+            ("Parts I and II", None),
+        ] {
+            assert_eq!(part_heading(line), expected, "{line}");
+        }
+        let text = "PART I\nItem 1A. Risk Factors\nOne.\nPART I\nItem 1A. Risk Factors\nTwo.\n\
+                    PART II\nItem 5. Market\nThree.";
+        let expected = [
+            ("1A", "Risk Factors", "One.\nPART I\nItem 1A. Risk Factors\nTwo."),
+            ("5", "Market", "Three."),
+        ];
+        check(text, Family::Annual, &expected);
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(super) fn child_text(node: Node<'_, '_>, name: &str) -> Option<String> {
 /// Returns where the content of an element lies in the text it was parsed from.
 pub(super) fn content_range(node: Node<'_, '_>, document: &str) -> Range<usize> {
     let element = node.range();
-    let tag = node.attributes().last().map_or(element.start, |last| last.range().end);
+    let tag = node.attributes().next_back().map_or(element.start, |last| last.range().end);
     let start = document[tag..element.end].find('>').map_or(element.end, |i| tag + i + 1);
     let end = document[element.clone()].rfind('<').map_or(element.end, |i| element.start + i);
     start..end.max(start)
@@ -95,7 +95,7 @@ pub(super) fn unescape(data: &[u8]) -> (String, SourceMap) {
 
 fn verbatim(text: &mut String, map: &mut SourceMap, at: usize, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
-        Ok(same) if same.is_empty() => {}
+        Ok("") => {}
         Ok(same) => {
             map.push(Run { text: text.len(), source: at, len: same.len() });
             text.push_str(same);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    providers::parse::html::{one_line, render},
+    providers::parse::html::{Rendered, one_line, render},
     records::FilingText,
     source_map::SourceMap,
 };
@@ -60,6 +60,21 @@ fn reads_items_and_leads_quotes_back_to_the_document() {
 }
 
 #[test]
+fn a_quote_may_begin_and_end_among_references() {
+    let document = b"<p>He said &#8220;yes.&#8221; &#8220;No,&#8221; said she.</p>";
+    let Rendered { text, map } = render(document);
+    for quote in ["He said “yes.”", "“No,” said", "“yes.” “No,”", "”", "” “"]
+    {
+        let start = text.find(quote).unwrap();
+        let range = start..start + quote.len();
+        check_quote(&text, &map, document, range.clone()).unwrap();
+        let other = text.replace('“', "‘");
+        let is_noticed = check_quote(&other, &map, document, range).is_err();
+        assert_eq!(is_noticed, quote.contains('“'), "{quote}");
+    }
+}
+
+#[test]
 fn a_changed_document_or_quote_is_noticed() {
     let bytes = payload!("annual.htm");
     let (_, risks) = annual(bytes).rows.swap_remove(1);
@@ -76,7 +91,10 @@ fn a_changed_document_or_quote_is_noticed() {
     let invented = risks.text.replace("fluctuate", "improve!!");
     let all = 0..invented.len();
     assert!(check_quote(&invented, &risks.map, bytes, all.clone()).is_err());
-    assert!(check_quote(&risks.text, &SourceMap::new(risks.map.source()), bytes, 0..30).is_err());
+    // Without runs the place as a whole has to read so.
+    let no_runs = SourceMap::new(risks.map.source());
+    assert!(check_quote(&risks.text, &no_runs, bytes, 0..30).is_ok());
+    assert!(check_quote(&invented, &no_runs, bytes, 0..40).is_err());
     assert!(check_quote(&risks.text, &risks.map, &bytes[..100], 0..30).is_err());
     for bad in [0..0, 0..100_000, risks.text.find('’').unwrap() + 1..30] {
         assert!(check_quote(&risks.text, &risks.map, bytes, bad).is_err());
@@ -116,7 +134,7 @@ fn exhibits_are_kept_whole_and_reports_without_items_rejected() {
     assert_eq!((&*row.item, &*row.text), ("EX-99.1", "Record quarter.\nSales—up."));
     document.kind = "8-K".to_owned();
     let none = filing_document(&context(), &filing, bytes, &document).unwrap();
-    assert_eq!(reasons(&none), ["its text of 28 bytes has no heading of an item"]);
+    assert_eq!(reasons(&none), ["its text of 27 bytes has no heading of an item"]);
     document.kind = "EX-99.2".to_owned();
     document.range = 0..6;
     let empty = filing_document(&context(), &filing, bytes, &document).unwrap();

@@ -3,7 +3,10 @@ use crate::records::Estimate;
 
 const FETCHED: &str = "2024-06-27T10:12:36Z";
 
-fn values(rows: &Rows<Estimate>) -> Vec<(&str, f64, Option<f64>, Option<f64>, u64)> {
+/// Metric, mean, low, high and number of analysts.
+type Values<'r> = (&'r str, f64, Option<f64>, Option<f64>, u64);
+
+fn values(rows: &Rows<Estimate>) -> Vec<Values<'_>> {
     rows.rows.iter().map(|(_, e)| (&*e.metric, e.mean, e.low, e.high, e.analysts)).collect()
 }
 
