@@ -13,6 +13,7 @@ use lake::{
 use crate::{
     fetch, proof,
     screen::{progress, say},
+    snapshots,
 };
 
 #[derive(Debug, Subcommand)]

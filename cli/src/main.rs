@@ -8,7 +8,6 @@ mod model;
 mod proof;
 mod screen;
 mod snapshots;
-mod snapshots;
 mod thesis;
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
