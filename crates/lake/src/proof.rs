@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use datafusion::arrow::{
     array::{
-        Array, ArrayRef, AsArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
         StringViewArray, TimestampMicrosecondArray, UInt32Array,
     },
     compute::{concat_batches, take_record_batch},
@@ -219,6 +219,11 @@ fn change(
                 old.is_valid(row).then(|| old.value(row) * factor + 1.0)
             };
             Arc::new(rows.map(value).collect::<Float64Array>())
+        }
+        (_, DataType::Boolean) => {
+            let old = column.as_boolean();
+            let value = |row| old.is_valid(row).then(|| below(random, 2) == 0);
+            Arc::new(rows.map(value).collect::<BooleanArray>())
         }
         (_, DataType::Int64) => {
             let old = column.as_primitive::<Int64Type>();
