@@ -24,6 +24,9 @@ use datafusion::{
 
 use crate::kernels::{indicators, rolling};
 
+/// Of high, low and close.
+type RangeKernel = fn(&[f64], &[f64], &[f64], usize) -> Vec<f64>;
+
 /// A kernel, by the series and whole numbers it takes.
 #[derive(Debug, Clone, Copy)]
 enum Kernel {
@@ -36,7 +39,7 @@ enum Kernel {
     /// Of a series and two windows.
     Windows(fn(&[f64], usize, usize) -> Vec<f64>),
     /// Of high, low, close and a window.
-    Range(fn(&[f64], &[f64], &[f64], usize) -> Vec<f64>),
+    Range(RangeKernel),
     /// Of one series from its start.
     Running(fn(&[f64]) -> Vec<f64>),
     /// Of two series from their start.
@@ -186,7 +189,7 @@ impl PartitionEvaluator for Evaluator {
         let (series, numbers, _) = self.kernel.shape();
         let (series, rest) = values.split_at(series.min(values.len()));
         let (numbers, shares) = rest.split_at(numbers.min(rest.len()));
-        let series: Vec<Vec<f64>> = series.iter().map(|column| floats(column)).collect();
+        let series: Vec<Vec<f64>> = series.iter().map(floats).collect();
         let numbers = numbers.iter().map(|column| self.window(column));
         let numbers = numbers.collect::<Result<Vec<_>>>()?;
         let share = |column: &ArrayRef| column.as_primitive::<Float64Type>().value(0);

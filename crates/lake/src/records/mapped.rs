@@ -285,10 +285,11 @@ impl TimeRule {
 
     fn instant(&self, text: &str, date_format: Option<&str>) -> Option<DateTime<Utc>> {
         let lag = Days::new(self.lag_days.into());
-        if self.format.is_none() && self.time.is_none() {
-            if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-                return time.with_timezone(&Utc).checked_add_days(lag);
-            }
+        if self.format.is_none()
+            && self.time.is_none()
+            && let Ok(time) = DateTime::parse_from_rfc3339(text)
+        {
+            return time.with_timezone(&Utc).checked_add_days(lag);
         }
         let format = self.format.as_deref().or(date_format).unwrap_or("%Y-%m-%d");
         let local = match NaiveDateTime::parse_from_str(text, format) {
