@@ -6,7 +6,7 @@ mod edgar;
 use chrono::{
     DateTime, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc,
 };
-use chrono_tz::America::New_York;
+use chrono_tz::{America::New_York, Tz};
 
 pub(crate) use self::edgar::{accepted_at, accepted_known};
 
@@ -17,14 +17,19 @@ const OPEN: (u32, u32) = (9, 30);
 /// EDGAR accepts until 22:00, which is after midnight UTC: the next date.
 const EDGAR_END: (u32, u32) = (22, 0);
 
-/// Converts New York wall-clock time to UTC.
-pub(crate) fn new_york(local: NaiveDateTime) -> DateTime<Utc> {
+/// Converts wall-clock time of a zone to UTC; none where the zone has no such time.
+pub(crate) fn in_zone(zone: Tz, local: NaiveDateTime) -> Option<DateTime<Utc>> {
     // The hour skipped in spring does not exist; people who wrote it meant one hour on.
-    let found = New_York
+    let found = zone
         .from_local_datetime(&local)
         .latest()
-        .or_else(|| New_York.from_local_datetime(&(local + TimeDelta::hours(1))).latest());
-    found.map_or_else(|| local.and_utc() + TimeDelta::hours(5), |t| t.with_timezone(&Utc))
+        .or_else(|| zone.from_local_datetime(&(local + TimeDelta::hours(1))).latest());
+    found.map(|time| time.with_timezone(&Utc))
+}
+
+/// Converts New York wall-clock time to UTC.
+pub(crate) fn new_york(local: NaiveDateTime) -> DateTime<Utc> {
+    in_zone(New_York, local).unwrap_or_else(|| local.and_utc() + TimeDelta::hours(5))
 }
 
 /// Returns the instant of a New York time of day on `date`.

@@ -78,13 +78,13 @@ impl<'s> LeakProof<'s> {
         }
         let manifest = self.snapshot.manifest().clone();
         let retriever = self.snapshot.retriever().clone();
-        let other = Snapshot::from_batches(manifest, perturbed.clone(), retriever).await?;
+        let other = Snapshot::from_batches(manifest, perturbed, retriever).await?;
         let before = render(&self.snapshot.read(ticker, as_of).await?);
         let after = render(&other.read(ticker, as_of).await?);
         if let Some(detail) = difference(&before, &after) {
             return leak("read".to_owned(), detail);
         }
-        let others = Tables::new(perturbed)?;
+        let others = &other.tables;
         let values = self.engine.run(self.snapshot.tables.cut(ticker, as_of)?.by_name()).await?;
         let moved = self.engine.run(others.cut(ticker, as_of)?.by_name()).await?;
         for ((feature, before), after) in self.engine.features().iter().zip(values).zip(moved) {
@@ -94,7 +94,7 @@ impl<'s> LeakProof<'s> {
         }
         for session in self.sessions(ticker, as_of)? {
             let before = self.history_at(&self.snapshot.tables, ticker, session).await?;
-            let after = self.history_at(&others, ticker, session).await?;
+            let after = self.history_at(others, ticker, session).await?;
             for (name, before) in before {
                 let after = after.get(&name).copied().flatten();
                 if before.map(f64::to_bits) != after.map(f64::to_bits) {

@@ -251,6 +251,13 @@ impl Universe {
         Ok(universe)
     }
 
+    /// Returns the ticker of each SEC registrant behind a name.
+    #[must_use]
+    pub(crate) fn issuers(&self) -> BTreeMap<u64, &str> {
+        let names = self.names.iter();
+        names.flat_map(|n| n.issuer_ciks.iter().map(|cik| (*cik, n.ticker.as_str()))).collect()
+    }
+
     /// Returns the ids of all sources the universe needs, each once.
     #[must_use]
     pub fn source_ids(&self) -> Vec<&str> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Provider, RawRows, edgar, fmp, fred, news, raw::Record, stooq, yahoo};
+use super::{Provider, RawRows, edgar, fmp, fred, news, parse::Context, raw::Record, stooq, yahoo};
 use crate::{Kind, LakeError, Rejected};
 
 /// Form of a provider's requests and answers.
@@ -198,6 +198,18 @@ pub(super) struct Answer<'a> {
     pub(super) record: &'a Record,
     pub(super) fetched_at: DateTime<Utc>,
     pub(super) body: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    /// Returns what a parser has to know of an answer about one ticker.
+    pub(super) fn context(&self, issuer_ciks: &'a [u64]) -> Context<'a> {
+        Context {
+            source_id: &self.provider.id,
+            ticker: &self.record.subject,
+            issuer_ciks,
+            place: &self.record.url,
+        }
+    }
 }
 
 impl Adapter {

@@ -225,12 +225,8 @@ pub(super) fn parse(
 ) -> Result<(), LakeError> {
     let record = answer.record;
     let Some(cik) = cik(&record.context) else { return Ok(()) };
-    let context = Context {
-        source_id: &answer.provider.id,
-        ticker: &record.subject,
-        issuer_ciks: &[cik],
-        place: &record.url,
-    };
+    let ciks = [cik];
+    let context = answer.context(&ciks);
     match record.part {
         Part::Submissions | Part::Overflow => {
             rows.filings = parse::submissions(&context, cik, answer.body)?.filings;

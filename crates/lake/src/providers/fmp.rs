@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     RawRows,
     adapter::{Answer, Judgement, Part, Request, judge_status},
-    parse::{self, Context, Location},
+    parse::{self, Location},
 };
 use crate::LakeError;
 
@@ -48,12 +48,7 @@ pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {
 }
 
 pub(super) fn parse(answer: &Answer<'_>, rows: &mut RawRows) -> Result<(), LakeError> {
-    let context = Context {
-        source_id: &answer.provider.id,
-        ticker: &answer.record.subject,
-        issuer_ciks: &[],
-        place: &answer.record.url,
-    };
+    let context = answer.context(&[]);
     rows.estimates = match answer.record.part {
         Part::Estimates => parse::analyst_estimates(&context, answer.body, answer.fetched_at)?,
         Part::Targets => parse::price_targets(&context, answer.body)?,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     Provider, RawRows,
     adapter::{Answer, Judgement, Next, Part, Request, Window, excerpt, judge_status},
-    parse::{self, Context, Location},
+    parse::{self, Location},
 };
 use crate::LakeError;
 
@@ -116,12 +116,7 @@ pub(super) fn follow(request: &Request, body: &[u8]) -> Result<Next, String> {
 }
 
 pub(super) fn parse(answer: &Answer<'_>, rows: &mut RawRows) -> Result<(), LakeError> {
-    let context = Context {
-        source_id: &answer.provider.id,
-        ticker: &answer.record.subject,
-        issuer_ciks: &[],
-        place: &answer.record.url,
-    };
+    let context = answer.context(&[]);
     rows.news = match answer.record.part {
         Part::Feed => parse::feed(&context, answer.body, answer.fetched_at)?,
         _ => parse::newsapi(&context, answer.body, answer.fetched_at)?,

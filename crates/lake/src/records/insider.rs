@@ -1,7 +1,7 @@
 //! Transactions of insiders from the SEC's quarterly data set: the
 //! non-derivative table of Forms 4 and 4/A. Owners' addresses are not read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::NaiveDate;
 
@@ -95,7 +95,7 @@ fn read_filings(
     submissions: &Tsv,
     rejected: &mut Vec<Rejected>,
 ) -> HashMap<String, Submission> {
-    let issuers = issuers(universe);
+    let issuers = universe.issuers();
     let mut filings = HashMap::new();
     for row in submissions.rows() {
         let cik = row.get("ISSUERCIK").parse::<u64>().unwrap_or_default();
@@ -111,11 +111,6 @@ fn read_filings(
         }
     }
     filings
-}
-
-fn issuers(universe: &Universe) -> BTreeMap<u64, &str> {
-    let names = universe.names.iter();
-    names.flat_map(|n| n.issuer_ciks.iter().map(|cik| (*cik, n.ticker.as_str()))).collect()
 }
 
 fn filing(cik: u64, ticker: &str, row: &Row<'_>) -> Result<Submission, String> {

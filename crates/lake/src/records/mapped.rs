@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, io::BufRead, sync::Arc};
 
 use bytes::Bytes;
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 use datafusion::{
     arrow::{
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Feed, Head, Record, Rows};
-use crate::{LakeError, Universe};
+use crate::{LakeError, Universe, calendar};
 
 /// Which columns of a table make a record. In a universe, under a feed:
 ///
@@ -105,14 +105,22 @@ pub(crate) fn read_mapped<R: FromCells>(
             // Names outside the universe are out of scope, not rejected.
             Ok(None) => continue,
             Err(reason) => {
-                found.rejected.push(feed.reject(table.place(&member, i), reason, &cells.raw()));
+                found.rejected.push(feed.reject(
+                    table.place(&member, i),
+                    reason,
+                    &cells.row_text(),
+                ));
                 continue;
             }
         };
         match R::from_cells(&cells).and_then(|r| Ok((head(feed, &member, ticker, &cells)?, r))) {
             Ok(row) => found.rows.push(row),
             Err(reason) => {
-                found.rejected.push(feed.reject(table.place(&member, i), reason, &cells.raw()));
+                found.rejected.push(feed.reject(
+                    table.place(&member, i),
+                    reason,
+                    &cells.row_text(),
+                ));
             }
         }
     }
@@ -265,10 +273,6 @@ impl Cells<'_> {
         let cells = self.row.iter().map(|cell| cell.as_deref().unwrap_or_default());
         cells.collect::<Vec<_>>().join("\t")
     }
-
-    fn raw(&self) -> String {
-        self.row_text()
-    }
 }
 
 impl TimeRule {
@@ -302,15 +306,7 @@ impl TimeRule {
                 date.and_time(self.time_of_day().ok()?.unwrap_or(NaiveTime::MIN))
             }
         };
-        let local = local.checked_add_days(lag)?;
-        let zone = self.zone().ok()?;
-        // Of an hour that happens twice the later one, and of one that never does the
-        // next: nothing is known too early.
-        let found = zone
-            .from_local_datetime(&local)
-            .latest()
-            .or_else(|| zone.from_local_datetime(&(local + chrono::TimeDelta::hours(1))).latest());
-        found.map(|time| time.with_timezone(&Utc))
+        calendar::in_zone(self.zone().ok()?, local.checked_add_days(lag)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The SEC's Financial Statement Data Sets: a zip file per quarter with one table of
 //! filings (`sub.txt`) and one of the numbers in them (`num.txt`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Days, Months, NaiveDate, NaiveDateTime, Utc};
 
@@ -89,9 +89,7 @@ fn submissions<R>(
     member: &str,
     found: &mut Rows<R>,
 ) -> Result<HashMap<String, Submission>, LakeError> {
-    let names = universe.names.iter();
-    let issuers: BTreeMap<u64, &str> =
-        names.flat_map(|n| n.issuer_ciks.iter().map(|cik| (*cik, n.ticker.as_str()))).collect();
+    let issuers = universe.issuers();
     let table = Tsv::open(feed, zip, member, "sub.txt", &SUBMISSION)?;
     let mut filings = HashMap::new();
     for row in table.rows() {
