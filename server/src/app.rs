@@ -95,6 +95,7 @@ impl App {
             engine.context.lanes = config.engine.lanes;
         }
         engine.context.prompt_cache_bytes = config.engine.prompt_cache_bytes_max;
+        engine.standby = config.engine.standby;
         engine.max_latency = Duration::from_millis(config.engine.latency_max_ms);
         let writer = Writer::start(engine, Writer::DEFAULT_SAMPLING).await?;
         let (cache, deadline) = (&config.cache, config.http.deadline());

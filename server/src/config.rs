@@ -84,6 +84,9 @@ pub struct EngineConfig {
     /// A single request that would not be answered within this is answered 503 at
     /// once, unless a lane is free for it. Batches wait.
     pub latency_max_ms: u64,
+    /// Whether a second worker stands by, so that the loss of the first costs some
+    /// milliseconds instead of the time a model takes to load. It takes as much memory.
+    pub standby: bool,
     /// Bytes of decoded prompts kept: who asks about the same ticker and date with
     /// another seed waits a third as long.
     pub prompt_cache_bytes_max: u64,
@@ -140,6 +143,7 @@ impl Default for EngineConfig {
             threads: 1,
             queue_max: 64,
             latency_max_ms: 1_800,
+            standby: true,
             prompt_cache_bytes_max: 256 << 20,
         }
     }

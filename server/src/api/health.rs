@@ -70,6 +70,8 @@ pub(crate) struct WorkerHealth {
     queued: u32,
     /// Its process id.
     pid: Option<u32>,
+    /// Process id of the one that stands by.
+    standby_pid: Option<u32>,
 }
 
 /// A ticker and the span of its data.
@@ -115,6 +117,7 @@ pub(super) fn healthz(app: &App) -> Result<Response<Body>, ApiError> {
             active: status.active,
             queued: status.queued,
             pid: status.worker_pid,
+            standby_pid: status.standby_pid,
         },
     };
     let mut response = answer(&health)?;

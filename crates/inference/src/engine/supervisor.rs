@@ -59,6 +59,8 @@ struct Worker {
 enum Role {
     /// It gets all new requests. One worker at most.
     Serving,
+    /// It is ready to serve in the place of the one that does. One worker at most.
+    Standby,
     /// It gets none and ends after those it has, which a swap may wait for.
     Retiring(Option<Done>),
 }
@@ -108,6 +110,7 @@ pub(super) fn run(
             active: 0,
             queued: 0,
             worker_pid: Some(link.pid()),
+            standby_pid: None,
             model: Arc::clone(&link.model),
         });
         if started.send(Ok(receiver)).is_err() {
@@ -148,6 +151,14 @@ impl Worker {
     const fn is_serving(&self) -> bool {
         matches!(self.role, Role::Serving)
     }
+
+    const fn is_retiring(&self) -> bool {
+        matches!(self.role, Role::Retiring(_))
+    }
+
+    const fn is_standby(&self) -> bool {
+        matches!(self.role, Role::Standby)
+    }
 }
 
 impl Supervisor {
@@ -169,6 +180,7 @@ impl Supervisor {
                 _ = tick.tick() => self.on_tick(),
             }
             self.end_retired();
+            self.keep_standby();
             if self.draining.is_some() && self.requests.is_empty() {
                 break;
             }
@@ -222,7 +234,13 @@ impl Supervisor {
             Command::Swap(swap) if self.swapping.is_some() => {
                 let _ = swap.done.send(Err(InferenceError::Swapping));
             }
-            Command::Swap(swap) => self.swapping = Some(swap.begin(&self.config)),
+            Command::Swap(swap) => {
+                // Never more than two models in memory.
+                if self.is_serving() {
+                    self.dismiss_standby();
+                }
+                self.swapping = Some(swap.begin(&self.config));
+            }
             Command::Shutdown(done) => self.draining = Some(done),
         }
     }
@@ -249,7 +267,7 @@ impl Supervisor {
         link.silent_ticks > SILENT_TICKS_MAX || stalled > self.config.watchdog
     }
 
-    /// Starts the successor of a worker whose memory has grown.
+    /// Replaces a worker whose memory has grown.
     fn check_memory(&mut self) {
         let Some(serving) = self.workers.iter().find(|worker| worker.is_serving()) else { return };
         let memory = serving.link.memory().unwrap_or(0);
@@ -257,7 +275,7 @@ impl Supervisor {
         let growth = memory.saturating_sub(serving.link.ready_memory);
         if growth > self.config.max_memory_growth_bytes && self.starting.is_none() {
             info!(worker.pid = serving.link.pid(), "worker has grown and is replaced");
-            self.replace_after(Duration::ZERO);
+            self.replace();
         }
     }
 
@@ -274,11 +292,9 @@ impl Supervisor {
                     status.state = EngineState::Starting;
                     status.worker_pid = None;
                 });
-                // Its successor may be on the way already.
-                if self.starting.is_none() {
-                    self.replace_after(Duration::ZERO);
-                }
+                self.replace();
             }
+            Role::Standby => self.publish_standby(),
             Role::Retiring(swap) => {
                 self.requests.keep_model(self.config.model.digest());
                 report(swap, Ok(()));
@@ -288,10 +304,23 @@ impl Supervisor {
         self.publish();
     }
 
-    /// Starts another worker of the same model after a pause.
-    fn replace_after(&mut self, pause: Duration) {
+    /// Lets another worker of the same model serve: the one that stands by, or else the
+    /// next that is up.
+    fn replace(&mut self) {
         metrics::worker_restarted();
         self.status.send_modify(|status| status.restarts += 1);
+        if let Some(standby) = self.workers.iter().position(Worker::is_standby) {
+            let standby = self.workers.swap_remove(standby);
+            self.publish_standby();
+            self.promote(standby.link, None);
+        } else if self.starting.is_none() || self.failures > 0 {
+            // One that was to stand by and failed would be tried after a pause.
+            self.start_after(Duration::ZERO);
+        }
+    }
+
+    /// Starts another worker of the same model after a pause.
+    fn start_after(&mut self, pause: Duration) {
         let config = self.config.clone();
         self.starting = Some(Box::pin(async move {
             sleep(pause).await;
@@ -299,9 +328,30 @@ impl Supervisor {
         }));
     }
 
+    /// Starts a worker to stand by, once the one that serves is alone.
+    fn keep_standby(&mut self) {
+        let is_alone = matches!(&self.workers[..], [worker] if worker.is_serving());
+        let is_idle = self.starting.is_none() && self.swapping.is_none();
+        if self.config.standby && is_alone && is_idle && self.draining.is_none() {
+            self.start_after(Duration::ZERO);
+        }
+    }
+
+    /// Ends the worker that stands by, or the start of one.
+    fn dismiss_standby(&mut self) {
+        self.starting = None;
+        self.workers.retain(|worker| !worker.is_standby());
+        self.publish_standby();
+    }
+
     fn on_started(&mut self, started: Result<Link, InferenceError>) {
         self.starting = None;
         match started {
+            Ok(link) if self.config.standby && self.is_serving() => {
+                self.failures = 0;
+                self.workers.push(Worker { link, role: Role::Standby });
+                self.publish_standby();
+            }
             Ok(link) => self.promote(link, None),
             Err(error) => {
                 self.failures += 1;
@@ -309,12 +359,12 @@ impl Supervisor {
                 if matches!(error, InferenceError::Model { .. }) {
                     self.failures = self.failures.max(START_FAILURES_MAX);
                 }
+                error!(error = &error as &dyn std::error::Error, "a worker does not come up");
                 if self.failures >= START_FAILURES_MAX && !self.is_serving() {
-                    error!(error = &error as &dyn std::error::Error, "the worker does not come up");
                     self.status.send_modify(|status| status.state = EngineState::Down);
                     self.requests.answer_all(&InferenceError::WorkerLost);
                 }
-                self.replace_after(backoff(self.failures));
+                self.start_after(backoff(self.failures));
             }
         }
     }
@@ -327,7 +377,7 @@ impl Supervisor {
                 metrics::model_swapped("served");
                 self.config.model = model;
                 // Another worker of the old model is of no use.
-                self.starting = None;
+                self.dismiss_standby();
                 self.promote(link, Some(done));
             }
             Err(error) => {
@@ -363,7 +413,7 @@ impl Supervisor {
     fn end_retired(&mut self) {
         let requests = &self.requests;
         let is_idle =
-            |worker: &mut Worker| !worker.is_serving() && !requests.are_in(worker.link.pid());
+            |worker: &mut Worker| worker.is_retiring() && !requests.are_in(worker.link.pid());
         for worker in self.workers.extract_if(.., is_idle) {
             info!(worker.pid = worker.link.pid(), "worker retired");
             if let Role::Retiring(swap) = worker.role {
@@ -388,6 +438,13 @@ impl Supervisor {
         if let Some(worker) = self.workers.iter().find(|found| found.link.pid() == worker) {
             let _ = worker.link.send(&ToWorker::Cancel(id));
         }
+    }
+
+    /// Publishes who stands by.
+    fn publish_standby(&self) {
+        let standby = self.workers.iter().find(|worker| worker.is_standby());
+        let pid = standby.map(|worker| worker.link.pid());
+        self.status.send_modify(|status| status.standby_pid = pid);
     }
 
     /// Publishes how much is in all workers.

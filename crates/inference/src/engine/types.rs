@@ -29,6 +29,9 @@ pub struct EngineConfig {
     /// Growth of a worker's memory since it became ready, in bytes, at which
     /// another takes its place.
     pub max_memory_growth_bytes: u64,
+    /// Whether a second worker of the model stands by, which serves in the place of one
+    /// that is lost within milliseconds. It takes as much memory as the first.
+    pub standby: bool,
     /// How a worker process is started.
     pub worker: WorkerCommand,
 }
@@ -46,6 +49,7 @@ impl EngineConfig {
             watchdog: Duration::from_secs(10),
             start_timeout: Duration::from_secs(60),
             max_memory_growth_bytes: 1 << 30,
+            standby: false,
             worker,
         }
     }
@@ -324,6 +328,8 @@ pub struct EngineStatus {
     pub queued: u32,
     /// Process id of the worker.
     pub worker_pid: Option<u32>,
+    /// Process id of the worker that stands by.
+    pub standby_pid: Option<u32>,
     /// The model that serves, or served last.
     pub model: Arc<ModelInfo>,
 }

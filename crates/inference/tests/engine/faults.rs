@@ -208,3 +208,51 @@ async fn memory_growth_recycles_an_idle_worker() {
     timeout(Duration::from_secs(20), replaced).await.unwrap().unwrap();
     engine.generate(request(2)).await.unwrap();
 }
+
+/// Waits for a worker that stands by and is not this one.
+async fn standby_other_than(engine: &Engine, before: Option<u32>) -> u32 {
+    let mut status = engine.watch();
+    let found = status.wait_for(|s| s.standby_pid.is_some() && s.standby_pid != before);
+    timeout(Duration::from_secs(20), found).await.unwrap().unwrap().standby_pid.unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_that_stands_by_takes_over() {
+    let engine = engine_with(|config| config.standby = true).await;
+    let undisturbed = engine.generate(long_request(1)).await.unwrap();
+    // It may be lost itself, which nobody else notices.
+    let first = standby_other_than(&engine, None).await;
+    kill(Pid::from_raw(first.cast_signed()), Signal::SIGKILL).unwrap();
+    let second = standby_other_than(&engine, Some(first)).await;
+    assert_eq!(engine.status().restarts, 0);
+
+    let run = engine.generate(long_request(1));
+    let killer = async {
+        wait_for_active(&engine, 1).await;
+        signal(&engine, Signal::SIGKILL);
+        let mut status = engine.watch();
+        let taken = status.wait_for(|s| s.worker_pid == Some(second));
+        timeout(Duration::from_secs(20), taken).await.unwrap().unwrap().state
+    };
+    let (result, state) = tokio::join!(run, killer);
+    assert_eq!(state, EngineState::Ready);
+    let result = result.unwrap();
+    assert_eq!((result.picks, result.code_logits), (undisturbed.picks, undisturbed.code_logits));
+    assert_eq!(engine.status().restarts, 1);
+    standby_other_than(&engine, Some(second)).await;
+}
+
+#[tokio::test]
+async fn memory_growth_lets_the_standby_serve() {
+    let engine = engine_with(|config| {
+        config.standby = true;
+        config.max_memory_growth_bytes = 4096;
+    })
+    .await;
+    let standby = standby_other_than(&engine, None).await;
+    engine.generate(request(1)).await.unwrap();
+    let mut status = engine.watch();
+    let replaced = status.wait_for(|s| s.worker_pid == Some(standby));
+    timeout(Duration::from_secs(20), replaced).await.unwrap().unwrap();
+    engine.generate(request(2)).await.unwrap();
+}

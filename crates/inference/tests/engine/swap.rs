@@ -7,7 +7,7 @@ use std::{
 use domain::Digest;
 use futures::future::join_all;
 use inference::{
-    Engine, Generation, GenerationRequest, InferenceError, ModelInfo, Priority,
+    Engine, EngineStatus, Generation, GenerationRequest, InferenceError, ModelInfo, Priority,
     model::{self, PreparedModel},
 };
 use nix::{
@@ -16,7 +16,7 @@ use nix::{
 };
 use tokio::time::sleep;
 
-use super::{engine, long_request, manifest, model, models, request};
+use super::{engine, engine_with, long_request, manifest, model, models, request};
 
 /// The published file, which the default model is converted from.
 fn other() -> PreparedModel {
@@ -117,4 +117,19 @@ async fn the_old_worker_may_die_while_it_retires() {
     let runs = join_all((0..8).map(|i| decode(&engine, long_request(i))));
     let (results, ()) = tokio::join!(runs, swap);
     assert!(results.iter().any(|(digest, _)| *digest == other().digest()));
+}
+
+/// Who stands by after a swap stands by for the new model.
+#[tokio::test]
+async fn the_standby_follows_the_model() {
+    let engine = engine_with(|config| config.standby = true).await;
+    let mut status = engine.watch();
+    let before = status.wait_for(|s| s.standby_pid.is_some()).await.unwrap().standby_pid;
+    engine.swap(other(), request(1), fine).await.unwrap();
+    let after = status.wait_for(|s| s.standby_pid.is_some_and(|pid| Some(pid) != before));
+    let EngineStatus { worker_pid, standby_pid, .. } = after.await.unwrap().clone();
+    kill(Pid::from_raw(worker_pid.unwrap().cast_signed()), Signal::SIGKILL).unwrap();
+    status.wait_for(|s| s.worker_pid == standby_pid).await.unwrap();
+    let (digest, _) = decode(&engine, request(2)).await;
+    assert_eq!(digest, other().digest());
 }
