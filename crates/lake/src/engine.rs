@@ -3,7 +3,10 @@
 //! Plans are made once, against tables without data. A read binds them to the tables
 //! of its point in time, so a query cannot reach any other record.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use datafusion::{
     arrow::{
@@ -11,9 +14,9 @@ use datafusion::{
         compute::{cast, concat_batches},
         datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType},
     },
-    execution::{SessionState, SessionStateBuilder, context::SessionContext},
+    execution::{SessionState, SessionStateBuilder, TaskContext, context::SessionContext},
     logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, collect},
+    physical_plan::{ExecutionPlan, collect, execution_plan::reset_plan_states},
     prelude::SessionConfig,
 };
 
@@ -21,8 +24,8 @@ use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
     records::time_type,
-    scan::{UnboundTable, bind},
-    tables::Tables,
+    scan::{UnboundTable, bound_to, scanned},
+    tables::{AGE, Tables},
     window,
 };
 
@@ -48,13 +51,25 @@ pub(crate) struct Engine {
     series: Vec<(Planned, Vec<usize>)>,
     /// A query of its own for each other feature.
     queries: Vec<(Planned, usize)>,
+    /// How many of the latest sessions of a name and of the market are looked at; all
+    /// where none is said.
+    sessions: Option<usize>,
 }
+
+/// Sessions that are looked back on at least: smoothing has forgotten what was before.
+const SESSIONS_MIN: usize = 1_000;
+/// As many of the longest window of a feature, at least.
+const WINDOWS_MIN: usize = 4;
 
 #[derive(Debug)]
 struct Planned {
     plan: Arc<dyn ExecutionPlan>,
     /// As the query says it; the plan's own may differ in nullability.
     schema: SchemaRef,
+    /// The kinds it rests on, views looked through.
+    inputs: BTreeSet<Kind>,
+    /// Whether the result changes as time passes, with the records as they are.
+    ages: bool,
 }
 
 impl Engine {
@@ -71,7 +86,7 @@ impl Engine {
         let mut views = Vec::new();
         for (file, sql) in VIEW_FILES {
             let name = file.trim_end_matches(".sql");
-            let planned = plan(&context.state(), file, sql).await?;
+            let planned = plan(&context.state(), file, sql, &views).await?;
             context.register_table(name, UnboundTable::new(name, planned.schema.clone()))?;
             views.push((name.to_owned(), planned));
         }
@@ -82,20 +97,40 @@ impl Engine {
             let columns: Vec<usize> = (0..features.len()).filter(is_of_kind).collect();
             if !columns.is_empty() {
                 let infos: Vec<&FeatureInfo> = columns.iter().map(|i| &features[*i]).collect();
-                series.push((plan_series(&state, kind, &infos).await?, columns));
+                series.push((plan_series(&state, kind, &infos, &views).await?, columns));
             }
         }
         for (i, feature) in features.iter().enumerate().filter(|(_, f)| !f.is_series()) {
-            let planned = plan(&state, &feature.file, &feature.sql).await?;
+            let planned = plan(&state, &feature.file, &feature.sql, &views).await?;
             check_columns(&feature.file, &planned.schema)?;
             queries.push((planned, i));
         }
-        Ok(Self { state, views, features, series, queries })
+        Ok(Self { state, views, features, series, queries, sessions: None })
+    }
+
+    /// Looks back on a thousand sessions, or on four times the longest window if that is
+    /// more: a read then takes a third of the time. What a feature says does not depend
+    /// on it but for the rounding of the last digit, unless it accumulates without end.
+    pub(crate) fn with_recent_sessions(mut self) -> Self {
+        let windows = self.features.iter().filter_map(|feature| feature.window_days);
+        let longest = windows.max().map_or(0, |window| window as usize);
+        self.sessions = Some(SESSIONS_MIN.max(WINDOWS_MIN * longest));
+        self
     }
 
     /// Returns the features in the order of their results.
     pub(crate) fn features(&self) -> &[FeatureInfo] {
         &self.features
+    }
+
+    /// Returns the kinds of record whose arrival alone changes what a feature says; none
+    /// where it changes as time passes, as what rests on sessions does.
+    pub(crate) fn events_of(&self, feature: &str) -> Option<&BTreeSet<Kind>> {
+        let is_of = |(_, i): &&(Planned, usize)| self.features[*i].name == feature;
+        let (planned, _) = self.queries.iter().find(is_of)?;
+        let has_sessions =
+            planned.inputs.contains(&Kind::Bars) || planned.inputs.contains(&Kind::Index);
+        (!planned.ages && !has_sessions).then_some(&planned.inputs)
     }
 
     /// Runs all features over tables that were cut to a ticker and a point in time;
@@ -104,10 +139,15 @@ impl Engine {
         &self,
         tables: BTreeMap<&str, RecordBatch>,
     ) -> Result<Vec<Option<FeatureRow>>, LakeError> {
+        let tables = match self.sessions {
+            Some(sessions) => recent(tables, sessions),
+            None => tables,
+        };
         let tables = self.with_views(tables).await?;
         let mut rows = vec![None; self.features.len()];
+        let context = self.bind(&tables);
         for (planned, columns) in &self.series {
-            let batch = self.execute(planned, &tables).await?;
+            let batch = execute(planned, &context).await?;
             let Some(last) = batch.num_rows().checked_sub(1) else { continue };
             let last = batch.slice(last, 1);
             for &i in columns {
@@ -116,7 +156,7 @@ impl Engine {
             }
         }
         for (planned, i) in &self.queries {
-            let batch = self.execute(planned, &tables).await?;
+            let batch = execute(planned, &context).await?;
             rows[*i] = feature_row(&self.features[*i].file, &batch, "value")?;
         }
         Ok(rows)
@@ -135,7 +175,7 @@ impl Engine {
         };
         let Some((planned, _)) = self.series.iter().find(is_of_kind) else { return Ok(None) };
         let tables = self.with_views(tables).await?;
-        Ok(Some(self.execute(planned, &tables).await?))
+        Ok(Some(execute(planned, &self.bind(&tables)).await?))
     }
 
     /// Runs the views over tables of all times and returns one of them.
@@ -156,23 +196,35 @@ impl Engine {
         mut tables: BTreeMap<&'t str, RecordBatch>,
     ) -> Result<BTreeMap<&'t str, RecordBatch>, LakeError> {
         for (name, planned) in &self.views {
-            let batch = self.execute(planned, &tables).await?;
+            let batch = execute(planned, &self.bind(&tables)).await?;
             tables.insert(name, batch);
         }
         Ok(tables)
     }
 
-    async fn execute(
-        &self,
-        planned: &Planned,
-        tables: &BTreeMap<&str, RecordBatch>,
-    ) -> Result<RecordBatch, LakeError> {
-        let plan = bind(&planned.plan, tables)?;
-        let schema = plan.schema();
-        let batches = collect(plan, self.state.task_ctx()).await?;
-        let columns = concat_batches(&schema, &batches)?.columns().to_vec();
-        Ok(RecordBatch::try_new(planned.schema.clone(), columns)?)
+    fn bind(&self, tables: &BTreeMap<&str, RecordBatch>) -> Arc<TaskContext> {
+        bound_to(tables, self.state.config().clone(), self.state.runtime_env().clone())
     }
+}
+
+/// Runs a plan. Each run has states of its own: joins remember what they built.
+async fn execute(planned: &Planned, context: &Arc<TaskContext>) -> Result<RecordBatch, LakeError> {
+    let plan = reset_plan_states(planned.plan.clone())?;
+    let schema = plan.schema();
+    let batches = collect(plan, context.clone()).await?;
+    let columns = concat_batches(&schema, &batches)?.columns().to_vec();
+    Ok(RecordBatch::try_new(planned.schema.clone(), columns)?)
+}
+
+/// Leaves the latest sessions of the name and of the market, which were cut to one name.
+fn recent(mut tables: BTreeMap<&str, RecordBatch>, sessions: usize) -> BTreeMap<&str, RecordBatch> {
+    for kind in [Kind::Bars, Kind::Index] {
+        if let Some(batch) = tables.get_mut(kind.table()) {
+            let first = batch.num_rows().saturating_sub(sessions);
+            *batch = batch.slice(first, batch.num_rows() - first);
+        }
+    }
+    tables
 }
 
 /// A context that knows the window functions of features, and runs on one core: reads
@@ -190,7 +242,12 @@ pub(crate) fn context() -> SessionContext {
     context
 }
 
-async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<Planned, LakeError> {
+async fn plan(
+    state: &SessionState,
+    file: &str,
+    sql: &str,
+    views: &[(String, Planned)],
+) -> Result<Planned, LakeError> {
     let bad = |reason: String| LakeError::Feature { file: file.to_owned(), reason };
     let plan = state.create_logical_plan(sql).await.map_err(|e| bad(e.to_string()))?;
     if matches!(
@@ -204,7 +261,20 @@ async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<Planned, La
     }
     let schema = Arc::new(plan.schema().as_arrow().clone());
     let plan = state.create_physical_plan(&plan).await.map_err(|e| bad(e.to_string()))?;
-    Ok(Planned { plan, schema })
+    let (mut inputs, mut ages) = (BTreeSet::new(), false);
+    for (table, columns) in scanned(&plan) {
+        match views.iter().find(|(name, _)| *name == table) {
+            Some((_, view)) => {
+                inputs.extend(&view.inputs);
+                ages |= view.ages;
+            }
+            None => {
+                inputs.extend(Kind::ALL.into_iter().find(|kind| kind.table() == table));
+                ages |= columns.iter().any(|column| column == AGE);
+            }
+        }
+    }
+    Ok(Planned { plan, schema, inputs, ages })
 }
 
 /// Plans the series of a kind as the columns of one query. An expression that does not
@@ -213,11 +283,12 @@ async fn plan_series(
     state: &SessionState,
     kind: Kind,
     features: &[&FeatureInfo],
+    views: &[(String, Planned)],
 ) -> Result<Planned, LakeError> {
-    let all = plan(state, "features", &series_sql(kind, features)).await;
+    let all = plan(state, "features", &series_sql(kind, features), views).await;
     if all.is_err() {
         for &feature in features {
-            plan(state, &feature.file, &series_sql(kind, &[feature])).await?;
+            plan(state, &feature.file, &series_sql(kind, &[feature]), views).await?;
         }
     }
     all

@@ -14,6 +14,7 @@
 //! every table to the records known, and the features run over the cut tables only.
 
 mod archive;
+mod asof;
 mod build;
 mod calendar;
 mod engine;
@@ -40,6 +41,7 @@ mod versions;
 mod window;
 
 pub use archive::Archive;
+pub use asof::as_of_join;
 pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe};
 pub use error::LakeError;
 pub use features::{FeatureInfo, feature_catalogue};

@@ -16,14 +16,16 @@ use datafusion::arrow::{
         StringViewArray, TimestampMicrosecondArray, UInt64Array,
     },
     compute::{filter_record_batch, take_record_batch},
-    datatypes::{DataType, Date32Type, Field, Float64Type, Schema, TimestampMicrosecondType},
+    datatypes::{
+        DataType, Date32Type, Field, Float64Type, Schema, TimestampMicrosecondType, UInt64Type,
+    },
 };
 use domain::{AsOf, Label, Ticker};
 use indicatif::ProgressBar;
 
 use crate::{
-    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, engine::Engine,
-    feature_catalogue, label_rows, records::time_type, store::write_parquet,
+    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, asof::as_of_join,
+    engine::Engine, feature_catalogue, label_rows, records::time_type, store::write_parquet,
 };
 
 /// What a panel holds.
@@ -94,8 +96,9 @@ struct Closes {
 }
 
 impl Snapshot {
-    /// Computes features at every session. Series of all names take one query; any other
-    /// feature takes a read for each row, about 14 ms, told to `progress`.
+    /// Computes features at every session. Series of all names take one query; a feature
+    /// that changes with the arrival of records alone takes a read for each arrival, any
+    /// other one for each row, which is told to `progress`.
     ///
     /// # Errors
     /// Fails on an unknown feature or ticker, and when a query fails.
@@ -122,8 +125,15 @@ impl Snapshot {
             columns.extend(column.map(|column| (feature.name.clone(), finite(&column))));
         }
         self.mend_irregular(&features, &keys, &mut columns, progress).await?;
-        let others = |feature: &&FeatureInfo| !columns.contains_key(&feature.name);
-        let others: Vec<FeatureInfo> = features.iter().filter(others).cloned().collect();
+        let (events, others): (Vec<FeatureInfo>, Vec<FeatureInfo>) = features
+            .iter()
+            .filter(|feature| !columns.contains_key(&feature.name))
+            .cloned()
+            .partition(|feature| engine.events_of(&feature.name).is_some());
+        for feature in &events {
+            let column = self.column_of_events(feature, &keys, progress).await?;
+            columns.insert(feature.name.clone(), column);
+        }
         if !others.is_empty() {
             columns.extend(self.columns_of_reads(&others, &keys, progress).await?);
         }
@@ -167,6 +177,50 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Computes a feature that changes with the arrival of records alone: by a read on each
+    /// day on which some arrived, joined to the rows.
+    async fn column_of_events(
+        &self,
+        feature: &FeatureInfo,
+        keys: &RecordBatch,
+        progress: &ProgressBar,
+    ) -> Result<ArrayRef, LakeError> {
+        let engine = Engine::new(&self.tables, vec![feature.clone()]).await?;
+        let kinds = engine.events_of(&feature.name).cloned().unwrap_or_default();
+        let (mut tickers, mut times, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        let mut of_rows: Vec<&str> = texts(keys, "ticker")?.iter().flatten().collect();
+        of_rows.dedup();
+        progress.inc_length(of_rows.len() as u64);
+        for text in of_rows {
+            let ticker: Ticker = text.parse().map_err(|_| column_error("ticker"))?;
+            // Before the first record too: nothing may be what a feature counts.
+            let dates = self.tables.dates_of(&kinds, &ticker);
+            for date in [NaiveDate::MIN].into_iter().chain(dates) {
+                let as_of = AsOf::end_of(date);
+                let tables = self.tables.cut(&ticker, as_of)?;
+                let mut rows = engine.run(tables.by_name()).await?;
+                tickers.push(text);
+                times.push(as_of.instant().timestamp_micros());
+                found.push(rows.pop().flatten());
+            }
+            progress.inc(1);
+        }
+        let states = event_batch(&tickers, times, (0..).take(found.len()).collect())?;
+        let sessions = days(keys)?;
+        let ends =
+            (0..keys.num_rows()).map(|row| end_of(sessions, row).instant().timestamp_micros());
+        let texts: Vec<&str> = texts(keys, "ticker")?.iter().flatten().collect();
+        let rows = event_batch(&texts, ends.collect(), vec![0; keys.num_rows()])?;
+        let joined = as_of_join(&rows, &states, "ticker", None)?;
+        let states = joined.column_by_name("state_right").ok_or_else(|| column_error("state"))?;
+        let value = |(row, state): (usize, Option<u64>)| {
+            let found = found.get(usize::try_from(state?).ok()?)?.clone()?;
+            Some(self.feature(feature, found, end_of(sessions, row))?.value)
+        };
+        let states = states.as_primitive::<UInt64Type>().iter().enumerate();
+        Ok(Arc::new(states.map(value).collect::<Float64Array>()))
+    }
+
     /// Computes features by a read at the end of the day of each row.
     async fn columns_of_reads(
         &self,
@@ -181,8 +235,7 @@ impl Snapshot {
         progress.inc_length(keys.num_rows() as u64);
         for row in 0..keys.num_rows() {
             let ticker: Ticker = tickers.value(row).parse().map_err(|_| column_error("ticker"))?;
-            let session = Date32Type::to_naive_date_opt(sessions.value(row)).unwrap_or_default();
-            let as_of = AsOf::end_of(session);
+            let as_of = end_of(sessions, row);
             let tables = self.tables.cut(&ticker, as_of)?;
             let found = engine.run(tables.by_name()).await?;
             for ((feature, row), builder) in features.iter().zip(found).zip(&mut builders) {
@@ -409,6 +462,24 @@ fn micros<'b>(
     let column = batch.column_by_name(name).filter(|column| *column.data_type() == time_type());
     let column = column.map(|column| column.as_primitive::<TimestampMicrosecondType>());
     column.ok_or_else(|| column_error(name))
+}
+
+fn end_of(sessions: &Date32Array, row: usize) -> AsOf {
+    AsOf::end_of(Date32Type::to_naive_date_opt(sessions.value(row)).unwrap_or_default())
+}
+
+/// Makes rows to be joined: ticker, time and a number.
+fn event_batch(
+    tickers: &[&str],
+    times: Vec<i64>,
+    states: Vec<u64>,
+) -> Result<RecordBatch, LakeError> {
+    let columns: [(&str, ArrayRef); 3] = [
+        ("ticker", Arc::new(StringViewArray::from_iter_values(tickers))),
+        ("known_at", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))),
+        ("state", Arc::new(UInt64Array::from(states))),
+    ];
+    Ok(RecordBatch::try_from_iter(columns)?)
 }
 
 fn column_error(name: &str) -> LakeError {

@@ -1,9 +1,9 @@
-//! A table of a plan that is made once and run over many points in time: a leaf
-//! that holds no data until it is bound to a batch.
+//! A table of a plan that is made once and run over many points in time: a leaf that
+//! holds no data, and finds it in what the plan is executed with.
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt::{self, Formatter},
     sync::Arc,
 };
@@ -12,18 +12,16 @@ use async_trait::async_trait;
 use datafusion::{
     arrow::{array::RecordBatch, datatypes::SchemaRef},
     catalog::{Session, TableProvider},
-    common::{
-        Result, internal_err,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
-    },
-    datasource::memory::MemorySourceConfig,
-    execution::{SendableRecordBatchStream, TaskContext},
+    common::{Result, internal_err, tree_node::TreeNodeRecursion},
+    execution::{SendableRecordBatchStream, TaskContext, runtime_env::RuntimeEnv},
     logical_expr::{Expr, TableType},
     physical_expr::{EquivalenceProperties, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-        execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions, reset_plan_states},
+        execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions},
+        memory::MemoryStream,
     },
+    prelude::SessionConfig,
 };
 
 /// A table by name and schema.
@@ -78,28 +76,37 @@ struct UnboundScan {
     properties: Arc<PlanProperties>,
 }
 
-/// Returns the plan with each unbound table replaced by the batch of that name. The
-/// result shares no state with other bindings of the plan: joins forget what they built.
-///
-/// # Errors
-/// Fails where a table has no batch: a plan must never read something else instead.
-pub(crate) fn bind(
-    plan: &Arc<dyn ExecutionPlan>,
+/// Returns the tables a plan reads, and which of their columns.
+pub(crate) fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    let mut rest = vec![plan];
+    while let Some(node) = rest.pop() {
+        if let Some(scan) = (node.as_ref() as &dyn Any).downcast_ref::<UnboundScan>() {
+            let columns = scan.schema().fields().iter().map(|field| field.name().clone()).collect();
+            found.push((scan.table.clone(), columns));
+        }
+        rest.extend(node.children());
+    }
+    found
+}
+
+/// The tables of one point in time, by the names queries use.
+#[derive(Debug)]
+struct BoundTables(BTreeMap<String, RecordBatch>);
+
+/// Returns what a plan is executed with so that its tables are these and no others.
+pub(crate) fn bound_to(
     tables: &BTreeMap<&str, RecordBatch>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let fresh = reset_plan_states(plan.clone())?;
-    let bound = fresh.transform_up(|node| {
-        let Some(scan) = (node.as_ref() as &dyn Any).downcast_ref::<UnboundScan>() else {
-            return Ok(Transformed::no(node));
-        };
-        let Some(batch) = tables.get(scan.table.as_str()) else {
-            return internal_err!("no as-of table {}", scan.table);
-        };
-        let (schema, batches) = (batch.schema(), vec![batch.clone()]);
-        let source = MemorySourceConfig::try_new_exec(&[batches], schema, scan.projection.clone());
-        Ok(Transformed::yes(source? as Arc<dyn ExecutionPlan>))
-    });
-    bound.data()
+    config: SessionConfig,
+    runtime: Arc<RuntimeEnv>,
+) -> Arc<TaskContext> {
+    let tables = tables.iter().map(|(name, batch)| ((*name).to_owned(), batch.clone()));
+    let config = config.with_extension(Arc::new(BoundTables(tables.collect())));
+    // The functions are in the plans already; `default` would make a runtime of its own.
+    let none = (HashMap::new(), HashMap::new(), HashMap::new(), HashMap::new());
+    let (scalar, higher, aggregate, window) = none;
+    let session = String::new();
+    Arc::new(TaskContext::new(None, session, config, scalar, higher, aggregate, window, runtime))
 }
 
 impl DisplayAs for UnboundScan {
@@ -143,7 +150,17 @@ impl ExecutionPlan for UnboundScan {
         Ok(self)
     }
 
-    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        internal_err!("table {} is not bound", self.table)
+    /// Fails where the table has no batch: a plan must never read something else instead.
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let tables = context.session_config().get_extension::<BoundTables>();
+        let Some(batch) = tables.as_ref().and_then(|tables| tables.0.get(&self.table)) else {
+            return internal_err!("no as-of table {}", self.table);
+        };
+        let batch = match &self.projection {
+            Some(columns) => batch.project(columns)?,
+            None => batch.clone(),
+        };
+        let schema = self.properties.eq_properties.schema().clone();
+        Ok(Box::pin(MemoryStream::try_new(vec![batch], schema, None)?))
     }
 }

@@ -122,7 +122,7 @@ impl Snapshot {
         let tables = Tables::new(batches)?;
         let mut features = feature_catalogue()?;
         features.retain(|feature| feature.evidence);
-        let engine = Engine::new(&tables, features).await?;
+        let engine = Engine::new(&tables, features).await?.with_recent_sessions();
         let evidence = Evidence::new(&manifest, &tables, retriever)?;
         let names = &manifest.universe.names;
         let tickers = names.iter().filter_map(|name| ticker_info(&tables, name)).collect();

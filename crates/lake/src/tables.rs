@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use chrono::{DateTime, NaiveDate};
 use datafusion::arrow::{
     array::{Array, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray},
     compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
@@ -19,6 +20,8 @@ use crate::{
     versions::{are_actions_regular, is_regular, latest_versions},
 };
 
+/// How long before the end of the `as_of` date a record became known, in days.
+pub(crate) const AGE: &str = "age_days";
 const DAY_MICROS: f64 = 86_400e6;
 
 /// All records of a snapshot, per kind and ticker in order of `known_at`.
@@ -35,8 +38,7 @@ struct Table {
 }
 
 /// What was known of one ticker at one point in time: the only tables a query
-/// ever sees. Column `age_days` tells how long before the end of the `as_of`
-/// date a record became known.
+/// ever sees, with the column [`AGE`].
 #[derive(Debug, Clone)]
 pub(crate) struct AsOfTables {
     as_of: AsOf,
@@ -91,6 +93,19 @@ impl Tables {
         static NONE: std::sync::LazyLock<RecordBatch> =
             std::sync::LazyLock::new(|| RecordBatch::new_empty(Arc::new(Schema::empty())));
         self.0.get(&kind).map_or(&NONE, |table| &table.batch)
+    }
+
+    /// Returns the dates on which records of these kinds became known about a ticker or
+    /// the market, in order.
+    pub(crate) fn dates_of(&self, kinds: &BTreeSet<Kind>, ticker: &Ticker) -> BTreeSet<NaiveDate> {
+        let mut dates = BTreeSet::new();
+        for kind in kinds {
+            let key = if kind.has_ticker() { ticker.as_str() } else { "" };
+            let Some(rows) = self.rows(*kind, key) else { continue };
+            let date = |time: &i64| DateTime::from_timestamp_micros(*time).map(|t| t.date_naive());
+            dates.extend(known_at(&rows).values().iter().filter_map(date));
+        }
+        dates
     }
 
     /// Returns all records of a ticker and of the market, whenever they became known. The
@@ -224,7 +239,7 @@ fn known_at(batch: &RecordBatch) -> &TimestampMicrosecondArray {
 
 fn with_age_schema(batch: &RecordBatch) -> SchemaRef {
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new("age_days", DataType::Float64, false)));
+    fields.push(Arc::new(Field::new(AGE, DataType::Float64, false)));
     Arc::new(Schema::new(fields))
 }
 

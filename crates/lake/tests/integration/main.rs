@@ -11,6 +11,7 @@
 mod build;
 mod kill;
 mod leak;
+mod pit;
 mod providers;
 mod read;
 mod research;

@@ -16,7 +16,7 @@ use lake::{
 
 use crate::support::{build, data_dir, snapshot};
 
-async fn universe(id: &str) -> Snapshot {
+pub(crate) async fn universe(id: &str) -> Snapshot {
     let (sources, universe) = (SourceList::builtin().unwrap(), Universe::builtin(id).unwrap());
     let report = build(&data_dir(), &sources, &universe, "2026-01-01T00:00:00Z").unwrap();
     Snapshot::open(&report.dir).await.unwrap()
@@ -74,6 +74,33 @@ async fn a_history_has_the_values_of_reads() {
     let panel = snapshot.panel(&options, &hidden).await.unwrap();
     let compared = histories_equal_reads(&snapshot, 1, &panel).await;
     assert!(compared > 100, "{compared}");
+}
+
+/// A read looks back on the latest sessions alone.
+#[tokio::test]
+async fn a_read_says_what_the_whole_history_says() {
+    for (id, dates) in [
+        ("R20", ["1990-06-29", "1994-02-04", "2008-10-10", "2022-09-30"]),
+        ("AAPL", ["2019-02-01", "2020-08-31", "2022-09-30", "2024-12-30"]),
+        ("SYN10", ["2013-01-31", "2018-03-29", "2023-06-30", "2024-03-28"]),
+    ] {
+        let snapshot = universe(id).await;
+        let ticker = &snapshot.tickers()[0].ticker;
+        let names: Vec<String> = snapshot.features().iter().map(|f| f.name.clone()).collect();
+        let mut compared = 0;
+        for as_of in dates.map(|date| date.parse().unwrap()) {
+            let read = snapshot.read(ticker, as_of).await.unwrap();
+            let whole = snapshot.values(ticker, as_of, &names).await.unwrap();
+            assert_eq!(read.frame().len(), whole.len(), "{id} {as_of}");
+            for (read, whole) in read.frame().iter().zip(&whole) {
+                assert_eq!((&read.name, &read.provenance), (&whole.name, &whole.provenance));
+                let difference = (read.value - whole.value).abs();
+                assert!(difference <= 1e-12 * whole.value.abs().max(1.0), "{read:?} {whole:?}");
+                compared += 1;
+            }
+        }
+        assert!(compared > 40, "{id}: {compared}");
+    }
 }
 
 #[tokio::test]
