@@ -25,6 +25,16 @@ say() { printf 'r2r: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# install_python VENV REQUIREMENTS: a venv beside the requirements it was made from.
+install_python() {
+    if cmp -s "$2" "$1/requirements.txt"; then return 0; fi
+    say "installs into ${1#"$ROOT"/}: the Python packages of $2"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --no-input --disable-pip-version-check -r "$2"
+    cp "$2" "$1/requirements.txt"
+}
+
 # step NAME COMMAND...: runs a command and says how long it took.
 step() {
     local name=$1 begin=$SECONDS
