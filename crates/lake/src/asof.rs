@@ -1,7 +1,10 @@
 //! The as-of join: to each row the last event of its key that is not later.
 
 use datafusion::arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray, UInt32Array},
+    array::{
+        Array, ArrayRef, AsArray, BooleanBufferBuilder, RecordBatch, StringViewArray, UInt32Array,
+    },
+    buffer::NullBuffer,
     compute::take,
     datatypes::{Field, Schema, TimestampMicrosecondType},
 };
@@ -14,6 +17,9 @@ struct Ordered<'b> {
     keys: &'b StringViewArray,
     times: &'b [i64],
 }
+
+/// Longest key that lies in its view.
+const VIEW_BYTES: usize = 12;
 
 /// A run of rows with the same key.
 type Run = (usize, usize);
@@ -66,13 +72,13 @@ impl<'b> Ordered<'b> {
 
     /// Returns the rows of the key that begins at a row, which are in order of time.
     fn run_from(&self, first: usize) -> Result<Run, LakeError> {
-        let view = self.keys.views()[first];
-        let key = self.keys.value(first);
-        // Short keys lie in their views, which are compared as numbers.
-        let is_same = |row: usize| {
-            self.keys.views()[row] == view || (key.len() > 12 && self.keys.value(row) == key)
-        };
-        let end = (first..self.times.len()).find(|row| !is_same(*row)).unwrap_or(self.times.len());
+        let (views, key) = (self.keys.views(), self.keys.value(first));
+        let same_views = |from: usize| views[from..].iter().take_while(|v| **v == views[first]);
+        let mut end = first + same_views(first).count();
+        // Keys that do not fit into their views may lie in several places.
+        while key.len() > VIEW_BYTES && end < views.len() && self.keys.value(end) == key {
+            end += 1;
+        }
         if !self.times[first..end].is_sorted() {
             return Err(bad(format!("the times of {key} are out of order")));
         }
@@ -96,12 +102,9 @@ impl<'b> Ordered<'b> {
             let is_there = event < events.times.len() && events.keys.value(event) == key;
             let found = if is_there { events.run_from(event)? } else { (event, event) };
             event = found.1;
-            matches.merge(
-                &self.times[rows.0..rows.1],
-                &events.times[found.0..found.1],
-                found.0,
-                ttl,
-            );
+            let offset = u32::try_from(found.0).map_err(|_| bad("too many events".to_owned()))?;
+            let known = &events.times[found.0..found.1];
+            matches.merge(&self.times[rows.0..rows.1], known, offset, ttl);
         }
         while event < events.times.len() {
             event = events.run_from(event)?.1;
@@ -111,29 +114,40 @@ impl<'b> Ordered<'b> {
 }
 
 /// Rows that are joined, as they are found.
-struct Matches(Vec<Option<u32>>);
+struct Matches {
+    rows: Vec<u32>,
+    valid: BooleanBufferBuilder,
+}
 
 impl Matches {
     fn with_capacity(rows: usize) -> Self {
-        Self(Vec::with_capacity(rows))
+        Self { rows: Vec::with_capacity(rows), valid: BooleanBufferBuilder::new(rows) }
     }
 
     /// Joins the rows and events of one key, the first of which is row `offset` of all.
-    fn merge(&mut self, rows: &[i64], events: &[i64], offset: usize, ttl: Option<i64>) {
-        let mut next = 0;
-        for &time in rows {
+    fn merge(&mut self, rows: &[i64], events: &[i64], offset: u32, ttl: Option<i64>) {
+        // Before the first event nothing is known.
+        let unknown = rows.partition_point(|time| events.first().is_none_or(|event| time < event));
+        self.rows.resize(self.rows.len() + unknown, 0);
+        self.valid.append_n(unknown, false);
+        let (mut next, mut row) = (0, offset);
+        for &time in &rows[unknown..] {
             while next < events.len() && events[next] <= time {
                 next += 1;
+                row = row.wrapping_add(1);
             }
-            let last = next.checked_sub(1);
-            let is_fresh = |event: &usize| ttl.is_none_or(|ttl| time - events[*event] <= ttl);
-            let row = last.filter(is_fresh).and_then(|event| u32::try_from(offset + event).ok());
-            self.0.push(row);
+            self.rows.push(row.wrapping_sub(1));
+            if let Some(ttl) = ttl {
+                self.valid.append(time - events[next - 1] <= ttl);
+            }
+        }
+        if ttl.is_none() {
+            self.valid.append_n(rows.len() - unknown, true);
         }
     }
 
-    fn finish(self) -> UInt32Array {
-        self.0.into_iter().collect()
+    fn finish(mut self) -> UInt32Array {
+        UInt32Array::new(self.rows.into(), Some(NullBuffer::new(self.valid.finish())))
     }
 }
 

@@ -14,6 +14,7 @@ use datafusion::{
         compute::{cast, concat_batches},
         datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType},
     },
+    datasource::ViewTable,
     execution::{SessionState, SessionStateBuilder, TaskContext, context::SessionContext},
     logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, collect, execution_plan::reset_plan_states},
@@ -44,8 +45,11 @@ pub(crate) struct FeatureRow {
 #[derive(Debug)]
 pub(crate) struct Engine {
     state: SessionState,
-    /// In order of their files' names; a view may use the tables and earlier views.
+    /// Views that several queries read: run once and then tables of their own, in order of
+    /// their files' names. A view may use the tables and earlier views.
     views: Vec<(String, Planned)>,
+    /// The sessions of names, with their adjusted closes.
+    closes: Planned,
     features: Vec<FeatureInfo>,
     /// One query for all series of a kind, and the features that are its columns.
     series: Vec<(Planned, Vec<usize>)>,
@@ -55,6 +59,12 @@ pub(crate) struct Engine {
     /// where none is said.
     sessions: Option<usize>,
 }
+
+/// Views that one query reads, of which they become a part: it then computes no column that
+/// it does not need.
+const INLINED: [&str; 2] = ["index_sessions", "sessions"];
+const CLOSES: &str =
+    "SELECT ticker, session, event_time, known_at, close FROM sessions ORDER BY ticker, session";
 
 /// Sessions that are looked back on at least: smoothing has forgotten what was before.
 const SESSIONS_MIN: usize = 1_000;
@@ -86,11 +96,18 @@ impl Engine {
         let mut views = Vec::new();
         for (file, sql) in VIEW_FILES {
             let name = file.trim_end_matches(".sql");
+            if INLINED.contains(&name) {
+                let logical = context.state().create_logical_plan(sql).await;
+                let logical = logical.map_err(|error| bad_query(file, error.to_string()))?;
+                context.register_table(name, Arc::new(ViewTable::new(logical, None)))?;
+                continue;
+            }
             let planned = plan(&context.state(), file, sql, &views).await?;
             context.register_table(name, UnboundTable::new(name, planned.schema.clone()))?;
             views.push((name.to_owned(), planned));
         }
         let state = context.state();
+        let closes = plan(&state, "sessions.sql", CLOSES, &views).await?;
         let (mut series, mut queries) = (Vec::new(), Vec::new());
         for kind in [Kind::Bars, Kind::Index] {
             let is_of_kind = |i: &usize| features[*i].is_series() && features[*i].kind == kind;
@@ -105,7 +122,7 @@ impl Engine {
             check_columns(&feature.file, &planned.schema)?;
             queries.push((planned, i));
         }
-        Ok(Self { state, views, features, series, queries, sessions: None })
+        Ok(Self { state, views, closes, features, series, queries, sessions: None })
     }
 
     /// Looks back on a thousand sessions, or on four times the longest window if that is
@@ -178,17 +195,13 @@ impl Engine {
         Ok(Some(execute(planned, &self.bind(&tables)).await?))
     }
 
-    /// Runs the views over tables of all times and returns one of them.
-    pub(crate) async fn run_view(
+    /// Returns the sessions of names in tables of all times, in order of ticker and session:
+    /// `ticker`, `session`, `event_time`, `known_at` and the adjusted `close`.
+    pub(crate) async fn run_closes(
         &self,
-        view: &str,
         tables: BTreeMap<&str, RecordBatch>,
     ) -> Result<RecordBatch, LakeError> {
-        let mut tables = self.with_views(tables).await?;
-        tables.remove(view).ok_or_else(|| {
-            let reason = "there is no such view".to_owned();
-            LakeError::Feature { file: format!("{view}.sql"), reason }
-        })
+        execute(&self.closes, &self.bind(&tables)).await
     }
 
     async fn with_views<'t>(
@@ -248,7 +261,7 @@ async fn plan(
     sql: &str,
     views: &[(String, Planned)],
 ) -> Result<Planned, LakeError> {
-    let bad = |reason: String| LakeError::Feature { file: file.to_owned(), reason };
+    let bad = |reason: String| bad_query(file, reason);
     let plan = state.create_logical_plan(sql).await.map_err(|e| bad(e.to_string()))?;
     if matches!(
         plan,
@@ -308,6 +321,10 @@ fn series_sql(kind: Kind, features: &[&FeatureInfo]) -> String {
          WINDOW w AS ({partition}ORDER BY session)\nORDER BY {keys}session",
         columns.join(",\n")
     )
+}
+
+fn bad_query(file: &str, reason: String) -> LakeError {
+    LakeError::Feature { file: file.to_owned(), reason }
 }
 
 fn check_columns(file: &str, schema: &SchemaRef) -> Result<(), LakeError> {

@@ -114,7 +114,7 @@ impl Snapshot {
         let engine = Engine::new(&self.tables, features.clone()).await?;
         let sessions = match engine.run_series(Kind::Bars, self.all_tables()?).await? {
             Some(series) => series,
-            None => engine.run_view("sessions", self.all_tables()?).await?,
+            None => engine.run_closes(self.all_tables()?).await?,
         };
         let sessions = filter_record_batch(&sessions, &rows_of(&sessions, options))?;
         let keys = ["ticker", "session", "event_time", "known_at"];
@@ -290,7 +290,7 @@ impl Snapshot {
     }
 
     async fn closes(&self) -> Result<Vec<Closes>, LakeError> {
-        let batch = self.engine.run_view("sessions", self.all_tables()?).await?;
+        let batch = self.engine.run_closes(self.all_tables()?).await?;
         let (tickers, times) = (texts(&batch, "ticker")?, micros(&batch, "known_at")?);
         let sessions = days(&batch)?;
         let closes = batch.column_by_name("close").ok_or_else(|| column_error("close"))?;

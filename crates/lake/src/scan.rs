@@ -10,12 +10,14 @@ use std::{
 
 use async_trait::async_trait;
 use datafusion::{
-    arrow::{array::RecordBatch, datatypes::SchemaRef},
+    arrow::{array::RecordBatch, compute::SortOptions, datatypes::SchemaRef},
     catalog::{Session, TableProvider},
     common::{Result, internal_err, tree_node::TreeNodeRecursion},
     execution::{SendableRecordBatchStream, TaskContext, runtime_env::RuntimeEnv},
     logical_expr::{Expr, TableType},
-    physical_expr::{EquivalenceProperties, PhysicalExpr},
+    physical_expr::{
+        EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr, expressions::col,
+    },
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
         execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions},
@@ -23,6 +25,8 @@ use datafusion::{
     },
     prelude::SessionConfig,
 };
+
+use crate::Kind;
 
 /// A table by name and schema.
 #[derive(Debug)]
@@ -58,8 +62,9 @@ impl TableProvider for UnboundTable {
             Some(columns) => Arc::new(self.schema.project(columns)?),
             None => self.schema.clone(),
         };
+        let orderings = ordering(&self.name, &schema);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
+            EquivalenceProperties::new_with_orderings(schema, orderings),
             Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,
@@ -67,6 +72,21 @@ impl TableProvider for UnboundTable {
         let (table, projection) = (self.name.clone(), projection.cloned());
         Ok(Arc::new(UnboundScan { table, projection, properties: Arc::new(properties) }))
     }
+}
+
+/// Returns the order of a table's rows as far as these columns show it: sessions of a name,
+/// or of the market, stand in their order in every cut.
+fn ordering(table: &str, schema: &SchemaRef) -> Option<LexOrdering> {
+    let keys: &[&str] = match table {
+        _ if table == Kind::Bars.table() => &["ticker", "session"],
+        _ if table == Kind::Index.table() => &["session"],
+        _ => return None,
+    };
+    let sorted = |key: &&str| {
+        let options = SortOptions { descending: false, nulls_first: false };
+        Some(PhysicalSortExpr::new(col(key, schema).ok()?, options))
+    };
+    LexOrdering::new(keys.iter().map_while(sorted))
 }
 
 #[derive(Debug)]

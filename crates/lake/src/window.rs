@@ -13,11 +13,12 @@ use std::{
 use datafusion::{
     arrow::{
         array::{Array, ArrayRef, AsArray, Float64Array},
+        compute::{cast, shift},
         datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type},
     },
-    common::{Result, exec_err},
+    common::{Result, exec_err, not_impl_err},
     logical_expr::{
-        PartitionEvaluator, Signature, Volatility, WindowUDF, WindowUDFImpl,
+        PartitionEvaluator, Signature, TypeSignature, Volatility, WindowUDF, WindowUDFImpl,
         function::{PartitionEvaluatorArgs, WindowUDFFieldArgs},
     },
 };
@@ -48,10 +49,9 @@ enum Kernel {
 
 /// Returns all functions with their names and what they compute.
 pub(crate) fn functions() -> Vec<WindowUDF> {
-    FUNCTIONS
-        .iter()
-        .map(|&(name, kernel, _)| WindowUDF::from(Function::new(name, kernel)))
-        .collect()
+    let kernels = FUNCTIONS.iter();
+    let kernels = kernels.map(|&(name, kernel, _)| WindowUDF::from(Function::new(name, kernel)));
+    kernels.chain([WindowUDF::from(Lag::new())]).collect()
 }
 
 /// Returns name, arguments and meaning of each function, for people.
@@ -222,4 +222,64 @@ fn floats(column: &ArrayRef) -> Vec<f64> {
         return column.values().to_vec();
     }
     column.iter().map(|v| v.unwrap_or(f64::NAN)).collect()
+}
+
+/// SQL's `lag(value, n)` with n 1 by default, in the place of DataFusion's, which takes it
+/// row by row: half the time of a read.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Lag {
+    signature: Signature,
+}
+
+impl Lag {
+    fn new() -> Self {
+        let signatures = vec![TypeSignature::Any(1), TypeSignature::Any(2)];
+        Self { signature: Signature::one_of(signatures, Volatility::Immutable) }
+    }
+}
+
+impl WindowUDFImpl for Lag {
+    fn name(&self) -> &str {
+        "lag"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn partition_evaluator(
+        &self,
+        arguments: PartitionEvaluatorArgs<'_>,
+    ) -> Result<Box<dyn PartitionEvaluator>> {
+        if arguments.ignore_nulls() {
+            return not_impl_err!("lag ... IGNORE NULLS");
+        }
+        Ok(Box::new(LagEvaluator))
+    }
+
+    fn field(&self, arguments: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
+        let data_type = arguments.get_input_field(0).map(|field| field.data_type().clone());
+        let data_type = data_type.unwrap_or(DataType::Null);
+        Ok(Arc::new(Field::new(arguments.name(), data_type, true)))
+    }
+}
+
+#[derive(Debug)]
+struct LagEvaluator;
+
+impl PartitionEvaluator for LagEvaluator {
+    fn evaluate_all(&mut self, values: &[ArrayRef], _: usize) -> Result<ArrayRef> {
+        let Some((values, rows)) = values.split_first() else {
+            return exec_err!("lag takes a value");
+        };
+        let rows = match rows.first() {
+            Some(rows) => cast(rows, &DataType::Int64)?.as_primitive::<Int64Type>().iter().next(),
+            None => Some(Some(1)),
+        };
+        match rows.map(Option::unwrap_or_default) {
+            Some(rows) if rows >= 0 => Ok(shift(values, rows)?),
+            Some(rows) => exec_err!("lag looks back 0 rows or more, not {rows}"),
+            None => Ok(values.clone()),
+        }
+    }
 }
