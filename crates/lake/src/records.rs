@@ -32,7 +32,7 @@ pub(crate) use self::{
     bars::{read_wide_closes, read_wide_index, read_wide_returns},
     facts::{filing_url, read_facts},
     generated::Generated,
-    insider::read_insider,
+    insider::{Owner, read_insider},
     macros::read_macros,
     mapped::read_mapped,
     news::{article_id, read_news, tone},
