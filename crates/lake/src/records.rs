@@ -221,8 +221,9 @@ pub(crate) fn read(
     feed: &Feed<'_>,
     universe: &Universe,
     config: &FeedConfig,
+    format: Format,
 ) -> Result<Parsed, LakeError> {
-    match (config.format, feed.kind) {
+    match (format, feed.kind) {
         (Format::Table, kind) => {
             let Some(mapping) = &config.table else {
                 return Err(no_such_records(feed, "a table without [feeds.table]"));
