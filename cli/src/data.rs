@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use domain::Clock;
 use lake::{
     BuildOptions, BuildReport, DEFAULT_UNIVERSE, Snapshot, SourceList, Universe, build_snapshot,
-    fetch_universe,
+    fetch_commands, fetch_universe,
 };
 
 use crate::{
@@ -23,7 +23,8 @@ pub(crate) enum Command {
     ///
     /// Safe to stop and repeat: complete packages and answers are kept, an incomplete
     /// one is fetched again. Answers go as they came to the raw archive, raw/PROVIDER in
-    /// the data directory.
+    /// the data directory. Of a universe with feeds of live providers the packages are
+    /// fetched, and the commands that fetch the rest are shown.
     #[command(after_help = "Examples:\n  r2r data fetch\n  r2r data fetch --universe PIT391\n  \
         r2r data fetch yahoo AAPL MSFT ^GSPC --from 2015-01-01\n  \
         r2r data fetch edgar AAPL --from 2022-01-01 --contact \"Jane Doe jane@example.org\"\n  \
@@ -38,15 +39,21 @@ pub(crate) enum Command {
     /// Check the raw archive of a live provider, file by file, and count its records.
     #[command(after_help = "Example:\n  r2r data raw yahoo")]
     Raw(fetch::RawArgs),
-    /// Build the immutable snapshot from the fetched packages.
+    /// Build the immutable snapshot from the fetched packages, and from the raw archive
+    /// where a feed of the universe names a live provider.
     ///
-    /// The same packages give the same snapshot id. A stopped build leaves nothing behind.
+    /// The same packages and archive give the same snapshot id. A stopped build leaves
+    /// nothing behind.
     #[command(after_help = "Examples:\n  r2r data build --git-commit $(git rev-parse HEAD)\n  \
         r2r data build --universe PIT391\n  \
+        r2r data build --universe LIVE\n  \
         r2r data build --universe my_names.toml --sources my_sources.toml")]
     Build {
         #[command(flatten)]
         universe: UniverseArgs,
+        /// List of live providers to use instead of the built-in one.
+        #[arg(long, value_name = "FILE")]
+        providers: Option<PathBuf>,
         /// Commit of the running code, noted in the manifest.
         #[arg(long, env = "R2R_GIT_COMMIT", default_value = "unknown")]
         git_commit: String,
@@ -65,7 +72,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct UniverseArgs {
-    /// R20, R431, PIT391, AAPL, or a .toml file of your own.
+    /// R20, R431, PIT391, AAPL, LIVE, SYN10, or a .toml file of your own.
     #[arg(long, default_value = DEFAULT_UNIVERSE)]
     universe: String,
     /// Your allowlist of sources, as configs/sources.toml; the built-in one where absent.
@@ -92,7 +99,7 @@ pub(crate) async fn run(
     data_dir: &Path,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
-    let (args, git_commit) = match command {
+    let (args, list, git_commit) = match command {
         Command::Show { universe } => return show(data_dir, universe).await,
         Command::ProveNoLeak(args) => return proof::run(args, data_dir).await,
         Command::Snapshots(command) => return snapshots::run(command, data_dir).await,
@@ -100,15 +107,19 @@ pub(crate) async fn run(
         Command::Fetch { live, .. } if live.provider.is_some() => {
             return fetch::run(live, data_dir, clock).await;
         }
-        Command::Fetch { universe, .. } => (universe, None),
-        Command::Build { universe, git_commit } => (universe, Some(git_commit)),
+        Command::Fetch { universe, .. } => (universe, None, None),
+        Command::Build { universe, providers, git_commit } => {
+            (universe, providers.as_deref(), Some(git_commit))
+        }
     };
     let (universe, sources) = args.load()?;
+    let providers = fetch::providers(list)?;
     let progress = progress()?;
     let options = BuildOptions {
         data_dir,
         universe: &universe,
         sources: &sources,
+        providers: &providers,
         git_commit: git_commit.map_or("unknown", String::as_str),
         clock,
         progress: &progress,
@@ -117,6 +128,9 @@ pub(crate) async fn run(
         fetch_universe(&options)?;
         progress.finish_and_clear();
         say!("{} packages of universe {} are fetched", universe.source_ids().len(), universe.id);
+        for command in fetch_commands(&universe, &providers)? {
+            say!("  of a live provider: {command}");
+        }
     } else {
         let report = build_snapshot(&options)?;
         progress.finish_and_clear();
@@ -167,6 +181,14 @@ fn print(snapshot: &Snapshot) -> anyhow::Result<()> {
             },
             source.source_id,
             source.licence,
+        );
+    }
+    let answers = &snapshot.manifest().raw_answers;
+    if let Some(newest) = answers.iter().map(|answer| answer.fetched_at).max() {
+        say!(
+            "  from {} answers of live providers, the newest of {}",
+            answers.len(),
+            day(Some(newest))
         );
     }
     Ok(())

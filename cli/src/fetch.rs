@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &Args, data_dir: &Path, clock: &dyn Clock) -> anyh
     tell(&fetched?, &provider.title)
 }
 
-fn providers(path: Option<&Path>) -> anyhow::Result<ProviderList> {
+pub(crate) fn providers(path: Option<&Path>) -> anyhow::Result<ProviderList> {
     Ok(match path {
         Some(path) => ProviderList::load(path)?,
         None => ProviderList::builtin()?,

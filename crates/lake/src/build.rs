@@ -1,28 +1,35 @@
 //! Builds a snapshot: all feeds of a universe, parsed and handed to the store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use domain::{Clock, Digest};
 use indicatif::ProgressBar;
 
 use crate::{
-    Kind, LakeError, PackageCache, Rejected, SnapshotStore, Source, SourceList, Universe,
-    UniverseInfo,
+    Kind, LakeError, PackageCache, ProviderList, RawAnswer, Rejected, SnapshotStore, SourceList,
+    Universe, UniverseInfo,
+    providers::{Live, check_feeds, read_live},
     records::{self, Feed, Parsed},
     snapshot::references,
-    store::{Contents, Published, refs_of},
+    store::{Contents, FeedSource, Published, refs_of},
+    universe::Origin,
 };
 
 /// What a build needs.
 #[derive(Clone, Copy)]
 pub struct BuildOptions<'a> {
-    /// Root of the data: `packages/` is the cache; it is also the root of the
-    /// snapshot store.
+    /// Root of the data: `packages/` is the cache, `raw/` holds the archives of live
+    /// providers; it is also the root of the snapshot store.
     pub data_dir: &'a Path,
     /// The names and feeds.
     pub universe: &'a Universe,
     /// The allowlist.
     pub sources: &'a SourceList,
+    /// The live providers feeds may name.
+    pub providers: &'a ProviderList,
     /// Commit of the running code, or `unknown`.
     pub git_commit: &'a str,
     /// Tells `created_at`.
@@ -65,17 +72,19 @@ pub fn fetch_universe(options: &BuildOptions<'_>) -> Result<(), LakeError> {
 }
 
 /// Builds the snapshot of a universe and makes it the universe's current one.
-/// Fetches what the cache lacks. Blocks.
+/// Fetches what the cache lacks, but asks no live provider: their feeds are read from
+/// the raw archive. Blocks.
 ///
-/// The same packages, universe and features give the same id and the same bytes;
-/// a second build writes nothing, and one with later records only the files these
-/// are in. A killed build leaves no snapshot behind.
+/// The same packages, archived answers, universe and features give the same id and the
+/// same bytes; a second build writes nothing, and one with later records only the files
+/// these are in. A killed build leaves no snapshot behind.
 ///
 /// # Errors
-/// Refuses sources that are not listed or licensed; fails when a package cannot
-/// be fetched or read, or the result cannot be written.
+/// Refuses sources and providers that are not listed or licensed; fails when a package
+/// cannot be fetched or read, the archive lacks an answer or the result cannot be written.
 pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeError> {
     let universe = options.universe;
+    check_feeds(universe, options.providers)?;
     if let Some(weights) = &universe.retrieval.weights {
         // A snapshot that could not be read is not built.
         let cache = PackageCache::new(options.data_dir.join("packages"));
@@ -93,17 +102,20 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
         features: references(&crate::feature_catalogue()?),
         retrieval: universe.retrieval.reference(options.sources)?,
         kinds: Vec::new(),
+        raw_answers: Vec::new(),
     };
+    let mut raw_answers = BTreeSet::new();
     for kind in Kind::ALL {
-        contents.kinds.push((kind, parse_kind(options, kind)?));
+        contents.kinds.push((kind, parse_kind(options, kind, &mut raw_answers)?));
     }
+    contents.raw_answers = raw_answers.into_iter().collect();
     options.progress.set_message("writing the snapshot");
     let store = SnapshotStore::local(options.data_dir);
     // A local store waits for nothing but the disk, so it needs no runtime.
     let refs = refs_of(&universe.id);
     let refs: Vec<&str> = refs.iter().map(String::as_str).collect();
     let Published { id, was_there } = futures::executor::block_on(store.publish(&contents, &refs))?;
-    let count = |feeds: &[(&Source, Parsed)]| -> usize {
+    let count = |feeds: &[(FeedSource, Parsed)]| -> usize {
         feeds.iter().map(|(_, parsed)| parsed.batch.num_rows()).sum()
     };
     let records = contents.kinds.iter().map(|(kind, feeds)| (*kind, count(feeds))).collect();
@@ -113,18 +125,36 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     Ok(BuildReport { id, dir: store.dir(id), already_built: was_there, records, rejected })
 }
 
-/// Reads all feeds of a kind.
-fn parse_kind<'a>(
-    options: &BuildOptions<'a>,
+/// Reads all feeds of a kind; `raw_answers` gets what those of live providers are from.
+fn parse_kind(
+    options: &BuildOptions<'_>,
     kind: Kind,
-) -> Result<Vec<(&'a Source, Parsed)>, LakeError> {
+    raw_answers: &mut BTreeSet<RawAnswer>,
+) -> Result<Vec<(FeedSource, Parsed)>, LakeError> {
     let universe = options.universe;
     let cache = PackageCache::new(options.data_dir.join("packages"));
+    let of_package =
+        |source, parsed: Parsed| (FeedSource::of_package(source, &parsed.members), parsed);
+    let reading = |title: &str| {
+        options.progress.set_message(format!("reading {} of {title}", kind.table()));
+    };
     let mut found = Vec::new();
     for config in universe.feeds.iter().filter(|feed| feed.kind == kind) {
-        let source = options.sources.get(&config.source)?;
+        let (id, format) = match universe.origin(config)? {
+            Origin::Source { id, format } => (id, format),
+            Origin::Provider(id) => {
+                let provider = options.providers.get(id)?;
+                reading(&provider.title);
+                let live = read_live(options.data_dir, universe, config, provider)?;
+                let Live { source, parsed, answers } = live;
+                raw_answers.extend(answers);
+                found.push((source, parsed));
+                continue;
+            }
+        };
+        let source = options.sources.get(id)?;
         let archive = cache.fetch(source, options.progress)?;
-        options.progress.set_message(format!("reading {} of {}", kind.table(), source.title()));
+        reading(&source.title());
         let feed = Feed {
             source,
             archive: &archive,
@@ -133,12 +163,11 @@ fn parse_kind<'a>(
             parts: &config.parts,
             undo_splits: config.undo_splits,
         };
-        found.push((source, records::read(&feed, universe, config)?));
+        found.push(of_package(source, records::read(&feed, universe, config, format)?));
     }
     if kind == Kind::Actions && !universe.splits.is_empty() {
-        let of_bars = universe.feeds.iter().find(|feed| feed.kind == Kind::Bars);
-        let source = options.sources.get(of_bars.map_or("", |feed| &feed.source))?;
-        found.push((source, records::stated_splits(source, universe)?));
+        let source = options.sources.get(universe.split_source()?)?;
+        found.push(of_package(source, records::stated_splits(source, universe)?));
     }
     if kind == Kind::Macro && !universe.macro_series.is_empty() {
         let source = options.sources.get(macro_source(universe)?)?;
@@ -151,7 +180,8 @@ fn parse_kind<'a>(
             parts: &[],
             undo_splits: false,
         };
-        found.push((source, records::finish(records::read_macros(&feed, universe)?)?));
+        let parsed = records::finish(records::read_macros(&feed, universe)?)?;
+        found.push(of_package(source, parsed));
     }
     Ok(found)
 }

@@ -91,6 +91,22 @@ pub enum LakeError {
         /// What is wrong, with the remedy.
         reason: String,
     },
+    /// The raw archive lacks answers that a feed is read from.
+    #[error(
+        "universe {universe}, feed {kind} of {provider}: the raw archive has {has}: run `{command}`"
+    )]
+    NotArchived {
+        /// Id of the universe.
+        universe: String,
+        /// Kind of record.
+        kind: &'static str,
+        /// Id of the provider.
+        provider: String,
+        /// What it has too little of, with the tickers.
+        has: String,
+        /// What brings the answers.
+        command: String,
+    },
     /// The package client could not fetch an archive.
     #[error("cannot fetch {package} {version}: {reason}")]
     Fetch {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! configs/sources.toml     SourceList     what may be ingested
+//! configs/providers.toml   ProviderList   who may be asked, for the feeds that are live
 //! configs/universes/*.toml Universe       which names, which feeds
 //! PackageCache::fetch                     pip, digest, cache     <data>/packages/
 //! build_snapshot                          adapters               records of each kind
@@ -53,7 +54,7 @@ pub use package::PackageCache;
 pub use proof::{Leak, LeakProof};
 pub use providers::{
     Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawReport,
-    RawRows, RetryPolicy, fetch_provider, parse_raw, process_env,
+    RawRows, RetryPolicy, fetch_commands, fetch_provider, parse_raw, process_env,
 };
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
 pub use research::{LabelStats, Panel, PanelOptions, write_derived};
@@ -62,9 +63,9 @@ pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};
 pub use store::{
     Change, ChangedRecord, CopyReport, DataSource, DateRange, FeatureRef, GcOptions, GcReport,
-    ListedSnapshot, MANIFEST_SCHEMA, MANIFEST_VERSION, Manifest, PackageRef, Quarantine,
+    ListedSnapshot, MANIFEST_SCHEMA, MANIFEST_VERSION, Manifest, PackageRef, Quarantine, RawAnswer,
     SnapshotDiff, SnapshotStore, SourceDiff, SourceTotals, UniverseInfo, VerifyReport, validate,
 };
 pub use synthetic::{Market, Walks};
-pub use universe::{FeedConfig, Format, MacroSeries, Name, Period, Split, Universe};
+pub use universe::{FeedConfig, Format, MacroSeries, Name, Origin, Period, Split, Universe};
 pub use window::describe as feature_functions;

@@ -9,6 +9,7 @@
 //! RawArchive               every answer, by digest               <data>/raw/<provider>/
 //! fetch_provider           asks for what the archive lacks
 //! parse_raw                archive to rows, without network
+//! live                     archive to the feeds of a universe, whole or not at all
 //! ```
 //!
 //! Fetching and parsing are apart: a parser that learns something new reads the
@@ -21,9 +22,8 @@ mod edgar;
 mod fetch;
 mod fmp;
 mod fred;
+mod live;
 mod news;
-// The documents of a submission's text file and quotes in them are read next.
-#[allow(dead_code, unused_imports, reason = "the client that calls the parsers comes next")]
 pub(crate) mod parse;
 mod parsed;
 mod raw;
@@ -31,10 +31,12 @@ mod retry;
 mod stooq;
 mod yahoo;
 
+pub(crate) use self::live::{Live, check_feeds, read_live};
 pub use self::{
     adapter::{Adapter, Ask},
     config::{Provider, ProviderList},
     fetch::{FetchOptions, FetchReport, fetch_provider, process_env},
+    live::fetch_commands,
     parsed::{RawRows, parse_raw},
     raw::{RawArchive, RawReport},
     retry::RetryPolicy,

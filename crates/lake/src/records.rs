@@ -32,7 +32,7 @@ pub(crate) use self::{
     bars::{read_wide_closes, read_wide_index, read_wide_returns},
     facts::{filing_url, read_facts},
     generated::Generated,
-    insider::read_insider,
+    insider::{Owner, read_insider},
     macros::read_macros,
     mapped::read_mapped,
     news::{article_id, read_news, tone},
@@ -221,8 +221,9 @@ pub(crate) fn read(
     feed: &Feed<'_>,
     universe: &Universe,
     config: &FeedConfig,
+    format: Format,
 ) -> Result<Parsed, LakeError> {
-    match (config.format, feed.kind) {
+    match (format, feed.kind) {
         (Format::Table, kind) => {
             let Some(mapping) = &config.table else {
                 return Err(no_such_records(feed, "a table without [feeds.table]"));

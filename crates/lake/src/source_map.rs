@@ -135,18 +135,6 @@ impl SourceMap {
         map
     }
 
-    /// Returns the map of this text to the document that its own document was made
-    /// of: `outer` maps that one to the outermost.
-    pub(crate) fn through(&self, outer: &Self) -> Self {
-        let mut map = Self::new(outer.locate(self.source.clone()));
-        for run in &self.runs {
-            for part in outer.runs(run.source..run.source_end()) {
-                map.push(Run { text: run.text + (part.text - run.source), ..part });
-            }
-        }
-        map
-    }
-
     /// Returns the map for a document that begins `by` bytes earlier.
     pub(crate) fn shifted(mut self, by: usize) -> Self {
         self.source = self.source.start + by..self.source.end + by;
@@ -185,15 +173,6 @@ mod tests {
         }
         assert_eq!(map().slice(1..4).runs_text(), "0:11:1 2:17:1");
         assert_eq!(map().slice(2..3), SourceMap::new(12..17));
-    }
-
-    #[test]
-    fn goes_through_a_document_in_a_document() {
-        // The inner document is `x&lt;y` once unescaped, so `x<y`, at 100 of the outer.
-        let outer = SourceMap::parse("0:100:1 2:105:1", 100..106).unwrap();
-        let inner = SourceMap::parse("0:0:3", 0..3).unwrap();
-        assert_eq!(inner.through(&outer).runs_text(), "0:100:1 2:105:1");
-        assert_eq!(inner.through(&outer).shifted(7).source(), 107..113);
     }
 
     #[test]

@@ -39,14 +39,14 @@ pub use self::{
     gc::{GcOptions, GcReport},
     manifest::{
         DataSource, DateRange, FeatureRef, MANIFEST_SCHEMA, MANIFEST_VERSION, Manifest, PackageRef,
-        Quarantine, SourceTotals, UniverseInfo, validate,
+        Quarantine, RawAnswer, SourceTotals, UniverseInfo, validate,
     },
     publish::CopyReport,
     verify::VerifyReport,
 };
 pub(crate) use self::{
     encode::write_parquet,
-    publish::{Contents, Published},
+    publish::{Contents, FeedSource, Published},
 };
 use self::{
     files::{Files, Guard, Held, Work},

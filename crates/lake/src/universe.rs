@@ -9,16 +9,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Kind, LakeError, Market, RetrievalConfig, TableMapping};
 
-/// Where records of one kind come from. A kind may have several feeds, or none.
+/// Where records of one kind come from: a file of a source, or the raw archive of a
+/// live provider. A kind may have several feeds, or none.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeedConfig {
     /// Kind of record.
     pub kind: Kind,
     /// Source id.
-    pub source: String,
+    pub source: Option<String>,
     /// Form of the source's file.
-    pub format: Format,
+    pub format: Option<Format>,
+    /// Provider id, instead of a source and its format.
+    pub provider: Option<String>,
+    /// What is read of a provider where records have no ticker: an index, or series,
+    /// as `VIX=VIXCLS` where the provider calls it otherwise.
+    #[serde(default)]
+    pub symbols: Vec<String>,
+    /// First filing date of the documents that are read of a provider.
+    pub from: Option<NaiveDate>,
     /// Member of the source; the kind's name where absent.
     pub member: Option<String>,
     /// Parts of a member that is one file per part, e.g. quarters.
@@ -38,6 +47,67 @@ impl FeedConfig {
     pub fn role(&self) -> &str {
         self.member.as_deref().unwrap_or(self.kind.key())
     }
+
+    /// Returns where the records come from.
+    ///
+    /// # Errors
+    /// Fails where the feed names neither or both, which [`Universe::parse`] excludes.
+    pub fn origin(&self) -> Result<Origin<'_>, String> {
+        match (&self.source, self.format, &self.provider) {
+            (Some(id), Some(format), None) => Ok(Origin::Source { id, format }),
+            (None, None, Some(id)) => Ok(Origin::Provider(id)),
+            _ => Err("it names either `source` and `format`, or `provider`".to_owned()),
+        }
+    }
+
+    /// Tells what is wrong with the keys of a feed.
+    fn check(&self) -> Result<(), String> {
+        let is_live = matches!(self.origin()?, Origin::Provider(_));
+        if (self.format == Some(Format::Table)) != self.table.is_some() {
+            let reason = "[feeds.table] goes with format = \"table\", and only with it";
+            return Err(reason.to_owned());
+        }
+        if is_live && (self.member.is_some() || !self.parts.is_empty() || self.undo_splits) {
+            return Err("`member`, `parts` and `undo_splits` go with a source".to_owned());
+        }
+        let symbols = match self.kind {
+            Kind::Index if is_live => 1..=1,
+            Kind::Macro if is_live => 1..=usize::MAX,
+            _ => 0..=0,
+        };
+        if !symbols.contains(&self.symbols.len()) {
+            return Err("`symbols` goes with a provider: of an index one, of macro series any \
+                        number; other kinds are read for the names"
+                .to_owned());
+        }
+        let mut names: Vec<&str> =
+            self.symbols.iter().filter_map(|symbol| symbol.split('=').next()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("`symbols` has {} twice", twice[0]));
+        }
+        let has_documents = matches!(self.kind, Kind::FilingTexts | Kind::Insider);
+        if self.from.is_some() != (is_live && has_documents) {
+            return Err("`from`, the first filing date, goes with documents of a provider: \
+                        filing_texts and insider, and only with them"
+                .to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Where the records of a feed come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// A file of a source.
+    Source {
+        /// Id on the allowlist.
+        id: &'a str,
+        /// Form of the file.
+        format: Format,
+    },
+    /// The raw archive of a live provider, by its id.
+    Provider(&'a str),
 }
 
 /// Form of a file that holds records.
@@ -139,11 +209,12 @@ struct MacroCatalogue {
 
 const MACRO_CATALOGUE: &str = include_str!("../../../configs/macro.toml");
 
-const BUILTIN: [(&str, &str); 5] = [
+const BUILTIN: [(&str, &str); 6] = [
     ("R20", include_str!("../../../configs/universes/r20.toml")),
     ("R431", include_str!("../../../configs/universes/r431.toml")),
     ("PIT391", include_str!("../../../configs/universes/pit391.toml")),
     ("AAPL", include_str!("../../../configs/universes/aapl.toml")),
+    ("LIVE", include_str!("../../../configs/universes/live.toml")),
     ("SYN10", include_str!("../../../configs/universes/syn10.toml")),
 ];
 
@@ -240,15 +311,31 @@ impl Universe {
             return Err(invalid(format!("ticker {} is listed twice", twice[0])));
         }
         for feed in &universe.feeds {
-            let kind = feed.kind.key();
-            if (feed.format == Format::Table) != feed.table.is_some() {
-                return Err(invalid(format!(
-                    "the feed {kind} of {}: [feeds.table] goes with format = \"table\", and only with it",
-                    feed.source
-                )));
-            }
+            feed.check().map_err(|reason| {
+                let of = feed.source.as_ref().or(feed.provider.as_ref());
+                let of = of.map(|id| format!(" of {id}")).unwrap_or_default();
+                invalid(format!("the feed {}{of}: {reason}", feed.kind.key()))
+            })?;
         }
         Ok(universe)
+    }
+
+    /// Returns where the records of a feed come from.
+    pub(crate) fn origin<'a>(&self, feed: &'a FeedConfig) -> Result<Origin<'a>, LakeError> {
+        feed.origin().map_err(|reason| {
+            let origin = format!("universe {}, feed {}", self.id, feed.kind.key());
+            LakeError::Config { origin, reason }
+        })
+    }
+
+    /// Returns the source of the prices that the universe states splits of.
+    pub(crate) fn split_source(&self) -> Result<&str, LakeError> {
+        let bars = self.feeds.iter().find(|feed| feed.kind == Kind::Bars);
+        bars.and_then(|feed| feed.source.as_deref()).ok_or_else(|| LakeError::Config {
+            origin: format!("universe {}", self.id),
+            reason: "[[splits]] go with prices of a source; those of a provider have their own"
+                .to_owned(),
+        })
     }
 
     /// Returns the ticker of each SEC registrant behind a name.
@@ -263,7 +350,7 @@ impl Universe {
     pub fn source_ids(&self) -> Vec<&str> {
         let series = self.macro_series.iter().map(|m| m.source.as_str());
         let mut ids: Vec<&str> =
-            self.feeds.iter().map(|feed| feed.source.as_str()).chain(series).collect();
+            self.feeds.iter().filter_map(|feed| feed.source.as_deref()).chain(series).collect();
         ids.extend(self.retrieval.weights.as_deref());
         ids.sort_unstable();
         ids.dedup();
@@ -278,7 +365,8 @@ mod tests {
     #[test]
     fn the_builtin_universes_are_valid_and_every_source_is_listed() {
         let sources = crate::SourceList::builtin().unwrap();
-        for (id, names) in [("R20", 20), ("r431", 431), ("PIT391", 391), ("AAPL", 1), ("SYN10", 10)]
+        for (id, names) in
+            [("R20", 20), ("r431", 431), ("PIT391", 391), ("AAPL", 1), ("LIVE", 1), ("SYN10", 10)]
         {
             let universe = Universe::builtin(id).unwrap();
             assert_eq!(universe.names.len(), names, "{id}");
@@ -288,6 +376,6 @@ mod tests {
             }
         }
         let error = Universe::builtin("R21").unwrap_err().to_string();
-        assert!(error.contains("R20, R431, PIT391, AAPL, SYN10"), "{error}");
+        assert!(error.contains("R20, R431, PIT391, AAPL, LIVE, SYN10"), "{error}");
     }
 }

@@ -75,6 +75,8 @@ pub(super) enum Part {
     CompanyFacts,
     /// EDGAR: the main document of a filing.
     Document,
+    /// EDGAR: a filing with its exhibits in one file.
+    FullSubmission,
     /// EDGAR: an insider form.
     Form4,
     /// A feed of a symbol.
@@ -97,16 +99,43 @@ impl Part {
             Self::Series | Self::Vintages | Self::Observations => Kind::Macro,
             Self::Tickers | Self::Submissions | Self::Overflow => Kind::Filings,
             Self::CompanyFacts => Kind::Facts,
-            Self::Document => Kind::FilingTexts,
+            Self::Document | Self::FullSubmission => Kind::FilingTexts,
             Self::Form4 => Kind::Insider,
             Self::Feed | Self::Articles => Kind::News,
             Self::Estimates | Self::Targets | Self::TargetConsensus => Kind::Estimates,
         }
     }
 
+    /// Returns its name in archives and manifests, e.g. `company_facts`.
+    pub(super) fn key(self) -> String {
+        let name = serde_json::to_value(self).unwrap_or_default();
+        name.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Tells whether records of a kind are read from its answers, or with their help.
+    pub(super) const fn serves(self, kind: Kind) -> bool {
+        match self {
+            Self::Chart => matches!(kind, Kind::Bars | Kind::Actions | Kind::Index),
+            Self::History => matches!(kind, Kind::Bars | Kind::Index),
+            Self::Observations => matches!(kind, Kind::Macro),
+            // When a filing became known, so did all that is in it.
+            Self::Submissions | Self::Overflow => {
+                matches!(kind, Kind::Filings | Kind::FilingTexts | Kind::Facts | Kind::Insider)
+            }
+            Self::CompanyFacts => matches!(kind, Kind::Facts),
+            Self::Document | Self::FullSubmission => matches!(kind, Kind::FilingTexts),
+            Self::Form4 => matches!(kind, Kind::Insider),
+            Self::Feed | Self::Articles => matches!(kind, Kind::News),
+            Self::Estimates | Self::Targets | Self::TargetConsensus => {
+                matches!(kind, Kind::Estimates)
+            }
+            Self::Series | Self::Vintages | Self::Tickers => false,
+        }
+    }
+
     /// Tells whether an answer never changes: a filed document.
     pub(super) const fn is_final(self) -> bool {
-        matches!(self, Self::Document | Self::Form4)
+        matches!(self, Self::Document | Self::FullSubmission | Self::Form4)
     }
 }
 
@@ -196,6 +225,9 @@ pub(super) enum Judgement {
 pub(super) struct Answer<'a> {
     pub(super) provider: &'a Provider,
     pub(super) record: &'a Record,
+    /// Ticker or series of its rows: the subject, where a universe does not call it
+    /// otherwise.
+    pub(super) name: &'a str,
     pub(super) fetched_at: DateTime<Utc>,
     pub(super) body: &'a [u8],
 }
@@ -205,7 +237,7 @@ impl<'a> Answer<'a> {
     pub(super) fn context(&self, issuer_ciks: &'a [u64]) -> Context<'a> {
         Context {
             source_id: &self.provider.id,
-            ticker: &self.record.subject,
+            ticker: self.name,
             issuer_ciks,
             place: &self.record.url,
         }
@@ -213,6 +245,25 @@ impl<'a> Answer<'a> {
 }
 
 impl Adapter {
+    /// Returns the kinds of record a feed of a universe may name the provider for.
+    pub(super) const fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Yahoo => &[Kind::Bars, Kind::Actions, Kind::Index],
+            Self::Stooq => &[Kind::Bars, Kind::Index],
+            Self::Fred => &[Kind::Macro],
+            Self::Edgar => &[Kind::Filings, Kind::FilingTexts, Kind::Facts, Kind::Insider],
+            Self::Feed | Self::Newsapi => &[Kind::News],
+            Self::Fmp => &[Kind::Estimates],
+        }
+    }
+
+    /// Tells whether what an answer leads to is asked for under the same address on
+    /// every day, so that an archive shows whether it has all of it. A search is not:
+    /// its window moves.
+    pub(super) const fn is_walked(self) -> bool {
+        matches!(self, Self::Fred | Self::Edgar)
+    }
+
     /// Refuses what cannot be a symbol of this provider, before it gets into a URL.
     pub(super) fn check_symbol(self, symbol: &str) -> Result<(), String> {
         match self {

@@ -4,7 +4,8 @@
 //! company_tickers.json      ticker -> registrant of today
 //! submissions/CIK.json      filings -> files of older filings
 //! companyfacts/CIK.json     facts
-//! Archives/edgar/data/...   documents of filings since the first day of the ask
+//! Archives/edgar/data/...   documents of filings since the first day of the ask, of an
+//!                           8-K with its exhibits
 //! ```
 //!
 //! The list of tickers knows today's only. A company that is gone, or a ticker that
@@ -31,6 +32,8 @@ const CIK: &str = "cik";
 const FROM: &str = "from";
 const TO: &str = "to";
 const ACCESSION: &str = "accession";
+/// After every filing.
+const LAST_DAY: &str = "9999-12-31";
 /// Symbols whose registrant has to be looked up.
 const SYMBOLS: &str = "symbols";
 /// Forms whose text is read.
@@ -82,6 +85,15 @@ fn window_context(window: &Window) -> BTreeMap<String, String> {
     from.into_iter().chain([(TO.to_owned(), window.to.to_string())]).collect()
 }
 
+/// Makes a request's answer lead to the documents of filings since a day, or to none.
+pub(super) fn rewindow(context: &mut BTreeMap<String, String>, from: Option<NaiveDate>) {
+    match from {
+        Some(from) => context.insert(FROM.to_owned(), from.to_string()),
+        None => context.remove(FROM),
+    };
+    context.insert(TO.to_owned(), LAST_DAY.to_owned());
+}
+
 fn submissions(ticker: &str, cik: u64, window: &Window) -> Request {
     let mut context = window_context(window);
     context.insert(CIK.to_owned(), cik.to_string());
@@ -105,10 +117,10 @@ pub(super) fn judge(part: Part, status: u16, body: &[u8]) -> Judgement {
     }
     match part {
         // A document is whatever it is; that it is whole, its length says.
-        Part::Document | Part::Form4 if body.is_empty() => {
+        part if part.is_final() && body.is_empty() => {
             Judgement::Broken("the document is empty".to_owned())
         }
-        Part::Document | Part::Form4 => Judgement::Rows,
+        part if part.is_final() => Judgement::Rows,
         _ => match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
             Ok(_) => Judgement::Rows,
             Err(error) => Judgement::Broken(format!("its body is not JSON ({error})")),
@@ -194,21 +206,21 @@ fn document(request: &Request, cik: u64, filing: &Filing) -> Option<Request> {
     if filing.filed < day(FROM)? || filing.filed > day(TO)? {
         return None;
     }
-    let (part, name) = if TEXT_FORMS.contains(&&*filing.form) {
-        (Part::Document, &*filing.primary_document)
-    } else if matches!(&*filing.form, "4" | "4/A") {
-        (Part::Form4, parse::ownership_document(&filing.primary_document))
-    } else {
-        return None;
+    // A name comes from outside and becomes a path.
+    let named = |name: &str| {
+        parse::is_file_name(name).then(|| parse::document_at(cik, &filing.accession, name))
     };
-    // The name comes from outside and becomes a path.
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        return None;
-    }
+    let (part, at) = match &*filing.form {
+        // What an 8-K reports, its exhibits say; its document often only names them.
+        "8-K" | "8-K/A" => {
+            (Part::FullSubmission, parse::full_submission_at(cik, &filing.accession))
+        }
+        "4" | "4/A" => (Part::Form4, named(parse::ownership_document(&filing.primary_document))?),
+        form if TEXT_FORMS.contains(&form) => (Part::Document, named(&filing.primary_document)?),
+        _ => return None,
+    };
     let mut context = request.context.clone();
     context.insert(ACCESSION.to_owned(), filing.accession.clone());
-    let at = parse::document_at(cik, &filing.accession, name);
     Some(self::request(part, &request.subject, Host::Files, at, context))
 }
 
@@ -248,13 +260,35 @@ pub(super) fn parse(
                 rows.texts = parse::filing_document(&context, filing, answer.body, &document)?;
             }
         }
+        Part::FullSubmission => {
+            let submitted = parse::full_submission(&context, cik, answer.body)?;
+            if record.context.get(ACCESSION) != Some(&submitted.filing.1.accession) {
+                return Err(answer.format("it is another filing than was asked for"));
+            }
+            for document in submitted.documents.iter().filter(|document| is_read(document)) {
+                let found =
+                    parse::filing_document(&context, &submitted.filing, answer.body, document)?;
+                rows.texts.rows.extend(found.rows);
+                rows.texts.rejected.extend(found.rejected);
+            }
+        }
         _ => {}
     }
     Ok(())
 }
 
+/// Tells whether a document of a submission is read: the form, and what a company
+/// attaches of its own, such as its press release. Others are contracts and data.
+fn is_read(document: &SubmittedDocument) -> bool {
+    let SubmittedDocument { kind, name, .. } = document;
+    let name = name.to_ascii_lowercase();
+    (TEXT_FORMS.contains(&&**kind) || kind.starts_with("EX-99"))
+        && [".htm", ".html", ".txt"].iter().any(|end| name.ends_with(end))
+}
+
 fn filing<'a>(answer: &Answer<'_>, all: &'a RawRows) -> Option<&'a (Head, Filing)> {
     let accession = answer.record.context.get(ACCESSION)?;
-    let ticker = &answer.record.subject;
-    all.filings.rows.iter().find(|(head, f)| f.accession == *accession && head.ticker == *ticker)
+    let is_it =
+        |(head, f): &&(Head, Filing)| f.accession == *accession && head.ticker == answer.name;
+    all.filings.rows.iter().find(is_it)
 }

@@ -217,7 +217,7 @@ pub(super) fn parse(answer: &Answer<'_>, rows: &mut RawRows) -> Result<(), LakeE
         };
         let seen = seen.map_err(|reason| answer.format(format!("observations[{i}]: {reason}")))?;
         for seen in seen {
-            match observation(&answer.record.subject, frequency, &seen) {
+            match observation(answer.name, frequency, &seen) {
                 Ok((vintage, row)) => rows.macros.rows.push((head(answer, vintage, &row), row)),
                 Err(reason) => {
                     let place = format!("observations[{i}]");

@@ -6,7 +6,6 @@
 //! company_facts    EDGAR companyfacts JSON          Fact; packages hold the same form
 //! full_submission  EDGAR submission text (SGML)     Filing, and where its documents lie
 //! filing_document  10-K, 10-Q, 8-K, exhibits        FilingText, one per item
-//! filing_notes     XBRL instance                    FilingText, one per text block
 //! form4            Form 4 and 4/A XML               Transaction
 //! feed             RSS 2.0, RSS 1.0, Atom           Article
 //! newsapi          JSON in the form of NewsAPI      Article
@@ -39,13 +38,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 pub(crate) use self::{
     company_facts::company_facts,
     feed::feed,
-    filing_text::{filing_document, filing_notes},
+    filing_text::filing_document,
     fmp::{analyst_estimates, price_target_consensus, price_targets},
     form4::form4,
-    full_submission::{FullSubmission, SubmittedDocument, full_submission},
-    html::check_quote,
+    full_submission::{SubmittedDocument, full_submission},
     newsapi::newsapi,
-    submissions::{Submissions, known_times, submissions},
+    submissions::{known_times, submissions},
     urls::{
         Location, analyst_estimates_at, companyfacts_at, document_at, full_submission_at,
         newsapi_at, ownership_document, price_target_consensus_at, price_targets_at,
@@ -135,7 +133,7 @@ fn is_accession(text: &str) -> bool {
 }
 
 /// Tells whether a text is a plain file name, safe in a path or URL.
-fn is_file_name(text: &str) -> bool {
+pub(super) fn is_file_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     !text.is_empty() && !text.starts_with('.') && text.chars().all(is_plain)
 }

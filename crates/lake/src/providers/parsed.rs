@@ -12,6 +12,7 @@ use super::{
     Provider, RawArchive,
     adapter::{Answer, Merge},
     raw::{Outcome, Record as RawRecord, Response},
+    yahoo,
 };
 use crate::{
     Kind, LakeError, Rejected,
@@ -41,7 +42,7 @@ pub struct RawRows {
 
 /// Ids of the records of all answers before. A record that one answer repeats is
 /// not among them yet, so that it is set aside with a note and not silently.
-type Known = HashSet<(Kind, String)>;
+pub(super) type Known = HashSet<(Kind, String)>;
 
 /// Reads the rows of everything a provider has answered, as `r2r data fetch`
 /// archived it. Where answers of different times overlap, a record of prices, macro
@@ -55,35 +56,56 @@ type Known = HashSet<(Kind, String)>;
 pub fn parse_raw(provider: &Provider, data_dir: &Path) -> Result<RawRows, LakeError> {
     let archive = RawArchive::new(data_dir, &provider.id);
     let records = archive.records()?;
+    read_answers(provider, &archive, &records.iter().collect::<Vec<_>>(), None)
+}
+
+/// Reads the rows of some requests' answers as [`parse_raw`] does; `name` is the ticker
+/// or series of all of them, where it is not their subject.
+pub(super) fn read_answers(
+    provider: &Provider,
+    archive: &RawArchive,
+    records: &[&RawRecord],
+    name: Option<&str>,
+) -> Result<RawRows, LakeError> {
     let (mut all, mut known) = (RawRows::default(), Known::default());
-    for (record, response) in in_order(provider.adapter.merge(), &records) {
+    for (record, response) in in_order(provider.adapter.merge(), records) {
         let body = archive.body(response)?;
-        let fetched_at = response.fetched_at;
-        let answer = Answer { provider, record, fetched_at, body: &body };
+        let (name, fetched_at) = (name.unwrap_or(&record.subject), response.fetched_at);
+        let answer = Answer { provider, record, name, fetched_at, body: &body };
         let mut rows = RawRows::default();
         match provider.adapter.parse(&answer, &all, &mut rows) {
             Ok(()) => {}
             // One answer of another form must not hold up all others.
             Err(LakeError::Format { reason, .. }) => {
-                let kind = record.part.kind();
+                let kind = kind_of(record);
                 let raw = String::from_utf8_lossy(&body[..body.len().min(RAW_BYTES)]);
                 rows = RawRows::default();
                 rows.rejected_mut(kind).push(answer.reject(kind, "", &reason, &raw));
             }
             Err(error) => return Err(error),
         }
-        all.add(rows, &mut known, &record.url);
+        all.add(rows, &mut known);
     }
     Ok(all)
 }
 
+/// Returns the kind of record the answers to a request are first of all read for.
+pub(super) fn kind_of(record: &RawRecord) -> Kind {
+    match record.part.kind() {
+        Kind::Bars if yahoo::is_index(&record.subject) => Kind::Index,
+        kind => kind,
+    }
+}
+
 /// Returns the answers that are read, in the order they are.
-fn in_order(merge: Merge, records: &[RawRecord]) -> Vec<(&RawRecord, &Response)> {
+pub(super) fn in_order<'r>(
+    merge: Merge,
+    records: &[&'r RawRecord],
+) -> Vec<(&'r RawRecord, &'r Response)> {
+    let each = records.iter().copied();
     let mut answers: Vec<(&RawRecord, &Response)> = match merge {
-        Merge::OldestStays => {
-            records.iter().flat_map(|r| r.responses.iter().map(move |x| (r, x))).collect()
-        }
-        _ => records.iter().filter_map(|r| Some((r, r.newest()?))).collect(),
+        Merge::OldestStays => each.flat_map(|r| r.responses.iter().map(move |x| (r, x))).collect(),
+        _ => each.filter_map(|r| Some((r, r.newest()?))).collect(),
     };
     answers.retain(|(_, response)| response.outcome == Outcome::Rows);
     if merge == Merge::OldestStays {
@@ -159,27 +181,23 @@ impl RawRows {
     }
 
     /// Adds the rows of another answer where those before have no such record.
-    fn add(&mut self, other: Self, known: &mut Known, url: &str) {
-        merge(&mut self.bars, other.bars, known, url);
-        merge(&mut self.actions, other.actions, known, url);
-        merge(&mut self.index, other.index, known, url);
-        merge(&mut self.macros, other.macros, known, url);
-        merge(&mut self.news, other.news, known, url);
-        merge(&mut self.filings, other.filings, known, url);
-        merge(&mut self.texts, other.texts, known, url);
-        merge(&mut self.facts, other.facts, known, url);
-        merge(&mut self.insider, other.insider, known, url);
-        merge(&mut self.estimates, other.estimates, known, url);
+    pub(super) fn add(&mut self, other: Self, known: &mut Known) {
+        merge(&mut self.bars, other.bars, known);
+        merge(&mut self.actions, other.actions, known);
+        merge(&mut self.index, other.index, known);
+        merge(&mut self.macros, other.macros, known);
+        merge(&mut self.news, other.news, known);
+        merge(&mut self.filings, other.filings, known);
+        merge(&mut self.texts, other.texts, known);
+        merge(&mut self.facts, other.facts, known);
+        merge(&mut self.insider, other.insider, known);
+        merge(&mut self.estimates, other.estimates, known);
     }
 }
 
-fn merge<R: Record>(all: &mut Rows<R>, mut other: Rows<R>, known: &mut Known, url: &str) {
-    if other.rows.is_empty() && other.rejected.is_empty() {
-        return;
-    }
+fn merge<R: Record>(all: &mut Rows<R>, mut other: Rows<R>, known: &mut Known) {
     other.rows.retain(|(head, _)| !known.contains(&(R::KIND, head.record_id.clone())));
     known.extend(other.rows.iter().map(|(head, _)| (R::KIND, head.record_id.clone())));
     all.rows.append(&mut other.rows);
     all.rejected.append(&mut other.rejected);
-    all.members.push(url.to_owned());
 }

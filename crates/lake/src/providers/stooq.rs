@@ -111,8 +111,8 @@ fn bar(line: &csv::StringRecord) -> Result<Bar, &'static str> {
 fn head(answer: &Answer<'_>, session: NaiveDate) -> Head {
     let close = calendar::session_close(session);
     Head {
-        record_id: format!("{}-{session}", answer.record.subject),
-        ticker: answer.record.subject.clone(),
+        record_id: format!("{}-{session}", answer.name),
+        ticker: answer.name.to_owned(),
         source_id: answer.provider.id.clone(),
         source: answer.provider.title.clone(),
         url: answer.record.url.clone(),

@@ -256,7 +256,7 @@ fn push_action(
         ActionType::Split => "split",
         ActionType::Dividend => "dividend",
     };
-    let id = format!("{}-{ex_date}-{name}", answer.record.subject);
+    let id = format!("{}-{ex_date}-{name}", answer.name);
     rows.actions.rows.push((head(answer, id, known), Action { ex_date, action, value }));
 }
 
@@ -286,7 +286,7 @@ fn read_bars(
             volume: cell(&quote.volume, i).map(|v| (v / factor).round()),
             basis: PriceBasis::Raw,
         };
-        let id = format!("{}-{session}", answer.record.subject);
+        let id = format!("{}-{session}", answer.name);
         rows.bars.rows.push((head(answer, id, calendar::session_close(session)), bar));
     }
 }
@@ -295,7 +295,7 @@ fn read_index(answer: &Answer<'_>, series: &Series, quote: &Quote, rows: &mut Ra
     for (i, &timestamp) in series.timestamp.iter().enumerate() {
         match closed(answer, quote, i, timestamp) {
             Ok((session, close)) => {
-                let id = format!("{}-{session}", answer.record.subject);
+                let id = format!("{}-{session}", answer.name);
                 let mut head = head(answer, id, calendar::session_close(session));
                 head.ticker.clear();
                 rows.index.rows.push((head, IndexBar { session, close: rounded_price(close) }));
@@ -338,7 +338,7 @@ fn rejected_row(
 fn head(answer: &Answer<'_>, record_id: String, known: DateTime<Utc>) -> Head {
     Head {
         record_id,
-        ticker: answer.record.subject.clone(),
+        ticker: answer.name.to_owned(),
         source_id: answer.provider.id.clone(),
         source: answer.provider.title.clone(),
         url: answer.record.url.clone(),

@@ -43,11 +43,23 @@ struct Submission {
     orig_filed: Option<NaiveDate>,
 }
 
-#[derive(Clone, Default)]
-struct Owner {
-    cik: String,
-    name: String,
-    relationship: String,
+/// An owner as a form names it.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner {
+    pub(crate) cik: String,
+    pub(crate) name: String,
+    /// Roles as the SEC's tables name them, e.g. `Director,Officer`.
+    pub(crate) relationship: String,
+}
+
+impl Owner {
+    /// Returns the owner that stands for all owners of a form, as in the SEC's tables:
+    /// the first. None of the list is one that cannot be read.
+    pub(crate) fn first(
+        owners: impl IntoIterator<Item = Option<Self>>,
+    ) -> Result<Self, &'static str> {
+        owners.into_iter().next().flatten().ok_or("its form names no owner")
+    }
 }
 
 /// Reads the transactions of the universe's issuers, matched by CIK: the
@@ -62,11 +74,10 @@ pub(crate) fn read_insider(
     let mut rejected = Vec::new();
     let submissions = tsv("SUBMISSION.tsv", &SUBMISSION)?;
     let filings = read_filings(feed, universe, &submissions, &mut rejected);
-    let mut owners = HashMap::<String, Owner>::new();
+    let mut owners = HashMap::<String, Vec<Owner>>::new();
     for row in tsv("REPORTINGOWNER.tsv", &OWNER)?.rows() {
         if filings.contains_key(row.get("ACCESSION_NUMBER")) {
-            // Of several owners of one form the first stands for all.
-            owners.entry(row.get("ACCESSION_NUMBER").to_owned()).or_insert_with(|| Owner {
+            owners.entry(row.get("ACCESSION_NUMBER").to_owned()).or_default().push(Owner {
                 cik: row.get("RPTOWNERCIK").to_owned(),
                 name: row.get("RPTOWNERNAME").to_owned(),
                 relationship: row.get("RPTOWNER_RELATIONSHIP").to_owned(),
@@ -79,7 +90,8 @@ pub(crate) fn read_insider(
         let Some(filing) = filings.get(accession) else {
             continue;
         };
-        match transaction(filing, owners.get(accession), &row) {
+        let owners = owners.get(accession).into_iter().flatten().cloned();
+        match transaction(filing, Owner::first(owners.map(Some)), &row) {
             Ok(seen) => rows.push((head(feed, filing, &seen, row.get("NONDERIV_TRANS_SK")), seen)),
             Err(reason) => rejected.push(feed.reject(row.place(), reason, accession)),
         }
@@ -124,7 +136,7 @@ fn filing(cik: u64, ticker: &str, row: &Row<'_>) -> Result<Submission, String> {
 
 fn transaction(
     filing: &Submission,
-    owner: Option<&Owner>,
+    owner: Result<Owner, &'static str>,
     row: &Row<'_>,
 ) -> Result<Transaction, String> {
     let trade_date =
@@ -135,7 +147,7 @@ fn transaction(
     if price.is_none() && !row.get("TRANS_PRICEPERSHARE").is_empty() {
         return Err("its price is not a number".to_owned());
     }
-    let owner = owner.cloned().ok_or("its form names no owner")?;
+    let owner = owner?;
     Ok(Transaction {
         accession: row.get("ACCESSION_NUMBER").to_owned(),
         form: filing.form.clone(),

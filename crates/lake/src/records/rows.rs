@@ -271,7 +271,7 @@ pub(crate) struct FilingText {
     pub(crate) accession: String,
     pub(crate) form: String,
     /// Item of the form, e.g. `1A`, of a 10-Q with its part, `II.1A`; or the type of
-    /// an exhibit, `EX-99.1`; or the concept of a note, `IncomeTaxDisclosure`.
+    /// an exhibit, `EX-99.1`.
     pub(crate) item: String,
     pub(crate) title: String,
     pub(crate) text: String,

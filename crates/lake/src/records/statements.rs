@@ -128,7 +128,7 @@ fn head(feed: &Feed<'_>, ticker: &str, filing: &Filing, accepted: DateTime<Utc>)
         source: format!("SEC Form {} {}", filing.form, filing.accession),
         url: filing_url(filing.cik, &filing.accession),
         event_time,
-        known_at: accepted,
+        known_at: calendar::accepted_known(accepted, filing.filed),
     }
 }
 

@@ -141,6 +141,7 @@ fn manifest(retriever: &Retriever) -> Manifest {
             bias: "made up".to_owned(),
             names: vec![name("AAA", "Alpha"), name("BBB", "Beta")],
         },
+        raw_answers: Vec::new(),
         data_sources: vec![],
         quarantine: Quarantine { record_count: 0, file_hash: Digest::of("") },
         features: vec![],

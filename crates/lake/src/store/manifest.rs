@@ -45,6 +45,10 @@ pub struct Manifest {
     pub universe: UniverseInfo,
     /// One entry per file, by kind, source and year.
     pub data_sources: Vec<DataSource>,
+    /// The answers of live providers the records were read from, sorted; none, and not
+    /// in the document, where all are from packages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raw_answers: Vec<RawAnswer>,
     /// The records that could not be read.
     pub quarantine: Quarantine,
     /// The feature files reads are computed with.
@@ -75,19 +79,21 @@ pub struct UniverseInfo {
 pub struct DataSource {
     /// Kind of record.
     pub source_type: Kind,
-    /// Id on the allowlist.
+    /// Id on the allowlist, or of the provider.
     pub source_id: String,
     /// A person's name for the source.
     pub title: String,
-    /// Package URL of the member, or of the package where there are several.
+    /// Package URL of the member, or of the package where there are several; of a
+    /// provider the address of the answer, or its own where there are several.
     pub url: String,
-    /// The package.
+    /// The package; of a provider its id, the day of the newest answer (UTC) and the
+    /// digest of all answers.
     pub package: PackageRef,
-    /// SPDX id of the licence.
+    /// SPDX id of the licence, or the provider's terms.
     pub licence: String,
     /// Whether the records may be published.
     pub redistributable: bool,
-    /// Files of the package that were read.
+    /// Files of the package that were read; of a provider the parts it answers in.
     pub members: Vec<String>,
     /// Year (UTC) all records became known in; none in a file without records.
     pub known_year: Option<i32>,
@@ -103,6 +109,20 @@ pub struct DataSource {
     pub file_hash: Digest,
     /// Size of the file.
     pub file_bytes: u64,
+}
+
+/// An answer of a live provider, in its raw archive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAnswer {
+    /// Id of the provider.
+    pub provider: String,
+    /// What was asked, without the API key.
+    pub url: String,
+    /// When the answer came: some records are known since then.
+    pub fetched_at: DateTime<Utc>,
+    /// Digest of the body, also its name in the archive.
+    pub sha256: Digest,
 }
 
 /// The file `quarantine.jsonl` next to the manifest: a JSON object per rejected

@@ -6,8 +6,8 @@ use domain::{Digest, Ticker};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    DataSource, FeatureRef, MANIFEST_VERSION, Manifest, PackageRef, Quarantine, SnapshotStore,
-    UniverseInfo, encode,
+    DataSource, FeatureRef, MANIFEST_VERSION, Manifest, PackageRef, Quarantine, RawAnswer,
+    SnapshotStore, UniverseInfo, encode,
     files::{Guard, Work},
     names,
     read::{REQUESTS_MAX, Wanted, in_parallel},
@@ -24,7 +24,44 @@ pub(crate) struct Contents<'a> {
     pub(crate) features: Vec<FeatureRef>,
     pub(crate) retrieval: RetrievalRef,
     /// The records of each kind from each of its sources.
-    pub(crate) kinds: Vec<(Kind, Vec<(&'a Source, Parsed)>)>,
+    pub(crate) kinds: Vec<(Kind, Vec<(FeedSource, Parsed)>)>,
+    /// The answers of live providers they are from, sorted.
+    pub(crate) raw_answers: Vec<RawAnswer>,
+}
+
+/// Where the records of a feed are from, as the manifest tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct FeedSource {
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) url: String,
+    pub(crate) package: PackageRef,
+    pub(crate) licence: String,
+    pub(crate) redistributable: bool,
+}
+
+impl FeedSource {
+    /// Describes some members of a package.
+    pub(crate) fn of_package(source: &Source, members: &[String]) -> Self {
+        let url = match members {
+            [only] => source.url(only),
+            // Which of several files a value rests on depends on the ticker.
+            _ => source.package_url(),
+        };
+        let package = PackageRef {
+            name: source.package.clone(),
+            version: source.version.clone(),
+            sha256: source.sha256,
+        };
+        Self {
+            id: source.id.clone(),
+            title: source.title(),
+            url,
+            package,
+            licence: source.licence.clone(),
+            redistributable: source.redistributable,
+        }
+    }
 }
 
 /// What publishing did.
@@ -69,7 +106,7 @@ impl SnapshotStore {
             self.remove_leftovers().await?;
             let mut data_sources = Vec::new();
             let feeds = contents.kinds.iter().flat_map(|(kind, feeds)| {
-                feeds.iter().map(move |(source, parsed)| (*kind, *source, parsed))
+                feeds.iter().map(move |(source, parsed)| (*kind, source, parsed))
             });
             for (kind, source, parsed) in feeds {
                 let (entries, objects) = files(kind, source, parsed)?;
@@ -205,7 +242,7 @@ fn unwritable(what: &str, error: &serde_json::Error) -> LakeError {
 /// Encodes the records of a feed: the manifest's entries and the files, in order.
 fn files(
     kind: Kind,
-    source: &Source,
+    source: &FeedSource,
     parsed: &Parsed,
 ) -> Result<(Vec<DataSource>, Vec<Object>), LakeError> {
     let (mut entries, mut objects) = (Vec::new(), Vec::new());
@@ -224,7 +261,7 @@ fn files(
 
 fn entry(
     kind: Kind,
-    source: &Source,
+    source: &FeedSource,
     members: &[String],
     part: &encode::Part,
     object: &Object,
@@ -234,17 +271,9 @@ fn entry(
     Ok(DataSource {
         source_type: kind,
         source_id: source.id.clone(),
-        title: source.title(),
-        url: match members {
-            [only] => source.url(only),
-            // Which of several files a value rests on depends on the ticker.
-            _ => source.package_url(),
-        },
-        package: PackageRef {
-            name: source.package.clone(),
-            version: source.version.clone(),
-            sha256: source.sha256,
-        },
+        title: source.title.clone(),
+        url: source.url.clone(),
+        package: source.package.clone(),
         licence: source.licence.clone(),
         redistributable: source.redistributable,
         members: members.to_vec(),
@@ -272,6 +301,7 @@ fn manifest(
         seal: Digest::of(""),
         universe: contents.universe.clone(),
         data_sources,
+        raw_answers: contents.raw_answers.clone(),
         quarantine: Quarantine { record_count: rejected as u64, file_hash: Digest::of(quarantine) },
         features: contents.features.clone(),
         retrieval: contents.retrieval.clone(),

@@ -6,6 +6,7 @@ mod edgar;
 mod estimates;
 mod fred;
 mod kill;
+mod live;
 mod news;
 mod stooq;
 mod yahoo;
@@ -59,9 +60,7 @@ impl Bench {
         let replay = Replay::new(&payloads(), Script { routes });
         let serve = replay.clone().serve(listener);
         let server = tokio::spawn(async move { drop(serve.await) });
-        let mut provider = ProviderList::builtin().unwrap().get(provider).unwrap().clone();
-        provider.requests_per_minute = 60_000.try_into().unwrap();
-        provider.burst = 1000.try_into().unwrap();
+        let provider = self::provider(provider);
         let dir = tempfile::tempdir().unwrap();
         Self { dir, replay, url, server, provider, now: NOW.to_owned(), refresh: false }
     }
@@ -115,6 +114,14 @@ impl Drop for Bench {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// A provider without its rate limit.
+fn provider(id: &str) -> Provider {
+    let mut provider = ProviderList::builtin().unwrap().get(id).unwrap().clone();
+    provider.requests_per_minute = 60_000.try_into().unwrap();
+    provider.burst = 1000.try_into().unwrap();
+    provider
 }
 
 /// Waits of a test: as many as in earnest, but short.

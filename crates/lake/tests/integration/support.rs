@@ -7,7 +7,10 @@ use std::{
 
 use domain::FixedClock;
 use indicatif::ProgressBar;
-use lake::{BuildOptions, BuildReport, LakeError, Snapshot, SourceList, Universe, build_snapshot};
+use lake::{
+    BuildOptions, BuildReport, LakeError, ProviderList, Snapshot, SourceList, Universe,
+    build_snapshot,
+};
 
 /// Returns the data directory: `R2R_DATA_DIR`, relative to the repository root
 /// as the Makefile sets it, or `data` there.
@@ -27,6 +30,7 @@ pub(crate) fn build(
         data_dir,
         universe,
         sources,
+        providers: &ProviderList::builtin().unwrap(),
         git_commit: "unknown",
         clock: &FixedClock(created_at.parse().unwrap()),
         progress: &ProgressBar::hidden(),

@@ -7,7 +7,7 @@ use roxmltree::Node;
 use super::{Context, date, xml};
 use crate::{
     LakeError, calendar,
-    records::{Filing, Head, Rows, Transaction},
+    records::{Filing, Head, Owner, Rows, Transaction},
 };
 
 /// Roles of an owner as the form flags them, and as the SEC's tables name them.
@@ -76,26 +76,32 @@ fn unwrapped(bytes: &[u8]) -> &[u8] {
 fn common(filing: &Filing, root: Node<'_, '_>, form: String) -> Result<Transaction, &'static str> {
     let day = |name: &str| xml::child_text(root, name).and_then(|text| date(&text));
     let period = day("periodOfReport").ok_or("its periodOfReport is not YYYY-MM-DD")?;
-    // Of several owners of one form the first stands for all, as in the SEC's tables.
-    let owner = xml::child(root, "reportingOwner").ok_or("its form names no owner")?;
-    let id = xml::child(owner, "reportingOwnerId").ok_or("its form names no owner")?;
-    let roles = xml::child(owner, "reportingOwnerRelationship").map(roles).unwrap_or_default();
-    let of_owner = |name| xml::child_text(id, name).ok_or("its form names no owner");
+    let owner = Owner::first(xml::children(root, "reportingOwner").map(owner))?;
     Ok(Transaction {
         accession: filing.accession.clone(),
         form,
         filed: filing.filed,
         period,
         orig_filed: day("dateOfOriginalSubmission"),
-        owner_cik: of_owner("rptOwnerCik")?,
-        owner: of_owner("rptOwnerName")?,
-        relationship: roles,
+        owner_cik: owner.cik,
+        owner: owner.name,
+        relationship: owner.relationship,
         trade_date: period,
         code: String::new(),
         acquired: String::new(),
         shares: 0.0,
         price: None,
         plan_10b5_1: xml::child_text(root, "aff10b5One").map(|flag| is_set(&flag)),
+    })
+}
+
+fn owner(node: Node<'_, '_>) -> Option<Owner> {
+    let id = xml::child(node, "reportingOwnerId")?;
+    let roles = xml::child(node, "reportingOwnerRelationship").map(roles);
+    Some(Owner {
+        cik: xml::child_text(id, "rptOwnerCik")?,
+        name: xml::child_text(id, "rptOwnerName")?,
+        relationship: roles.unwrap_or_default(),
     })
 }
 

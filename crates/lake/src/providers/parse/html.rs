@@ -9,7 +9,6 @@ use std::ops::Range;
 use encoding_rs::WINDOWS_1252;
 use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 
-use super::xml;
 use crate::{
     retrieval::is_invisible,
     source_map::{Run, SourceMap},
@@ -159,9 +158,8 @@ pub(crate) fn check_quote(
     Ok(place)
 }
 
-/// Tells whether markup reads as a text, white space aside: as it is, once unescaped
-/// where the document is XML that holds HTML, or as Windows-1252 where the document
-/// is that though these few bytes do not show it.
+/// Tells whether markup reads as a text, white space aside: as it is, or as
+/// Windows-1252 where the document is that though these few bytes do not show it.
 fn reads_as(markup: &[u8], text: &str, fits: fn(&str, &str) -> bool) -> bool {
     let visible = |text: &str| text.split_whitespace().collect::<String>();
     let expected = visible(text);
@@ -169,9 +167,7 @@ fn reads_as(markup: &[u8], text: &str, fits: fn(&str, &str) -> bool) -> bool {
     if markup.trim_ascii().is_empty() {
         return expected.is_empty();
     }
-    is_expected(render(markup))
-        || is_expected(render(xml::unescape(markup).0.as_bytes()))
-        || (!markup.is_ascii() && is_expected(render_as(markup, false)))
+    is_expected(render(markup)) || (!markup.is_ascii() && is_expected(render_as(markup, false)))
 }
 
 /// An element whose content is not shown, and how many of its name are open.

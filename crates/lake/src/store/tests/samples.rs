@@ -18,7 +18,7 @@ use futures::stream::BoxStream;
 use crate::{
     Kind, Rejected, RetrievalConfig, Source, SourceList, UniverseInfo,
     records::{Head, IndexBar, Rows, finish},
-    store::{Contents, SnapshotStore, files::Files, remote::RemoteFiles},
+    store::{Contents, FeedSource, SnapshotStore, files::Files, remote::RemoteFiles},
 };
 
 /// Returns the one source of the samples.
@@ -32,7 +32,7 @@ pub(super) fn source() -> Source {
 
 /// Returns closes of every day from 2019-12-01 on, the close of day `changed` one
 /// higher, and one rejected record.
-pub(super) fn contents(source: &Source, days: u64, changed: Option<u64>) -> Contents<'_> {
+pub(super) fn contents(source: &Source, days: u64, changed: Option<u64>) -> Contents<'static> {
     let first: NaiveDate = "2019-12-01".parse().unwrap();
     let row = |n: u64| {
         let session = first + Days::new(n);
@@ -71,7 +71,14 @@ pub(super) fn contents(source: &Source, days: u64, changed: Option<u64>) -> Cont
         universe,
         features: Vec::new(),
         retrieval: RetrievalConfig::default().reference(&none).unwrap(),
-        kinds: vec![(Kind::Index, vec![(source, finish(rows).unwrap())]), (Kind::News, vec![])],
+        kinds: vec![
+            (
+                Kind::Index,
+                vec![(FeedSource::of_package(source, &rows.members), finish(rows).unwrap())],
+            ),
+            (Kind::News, vec![]),
+        ],
+        raw_answers: Vec::new(),
     }
 }
 

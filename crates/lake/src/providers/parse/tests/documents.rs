@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    providers::parse::html::{Rendered, one_line, render},
+    providers::parse::html::{Rendered, check_quote, one_line, render},
     records::FilingText,
     source_map::SourceMap,
 };
@@ -181,43 +181,4 @@ fn renders_what_a_reader_sees() {
             check_quote(&rendered.text, &rendered.map, html.as_bytes(), all).unwrap();
         }
     }
-}
-
-const INSTANCE: &str = r#"<?xml version="1.0" encoding="US-ASCII"?>
-<xbrli:xbrl xmlns:xbrli="http://www.xbrl.org/2003/instance" xmlns:us-gaap="http://fasb.org/us-gaap/2018-01-31" xmlns:dei="http://xbrl.sec.gov/dei/2018-01-31">
-<dei:EntityCentralIndexKey contextRef="c">0000320193</dei:EntityCentralIndexKey>
-<dei:DocumentPeriodEndDate contextRef="c">2018-12-29</dei:DocumentPeriodEndDate>
-<us-gaap:Revenues contextRef="c" unitRef="usd">1</us-gaap:Revenues>
-<us-gaap:IncomeTaxDisclosureTextBlock contextRef="c" id="a>b">&lt;div>&lt;font>The Company&amp;#8217;s tax rate &amp;lt; 21% for R&amp;amp;D.&lt;/font>&lt;/div></us-gaap:IncomeTaxDisclosureTextBlock>
-<us-gaap:DebtDisclosureTextBlock contextRef="c"><![CDATA[<p>Debt of $1 &amp; more</p>]]></us-gaap:DebtDisclosureTextBlock>
-<us-gaap:DebtDisclosureTextBlock contextRef="d">&lt;p&gt;Other&lt;/p&gt;</us-gaap:DebtDisclosureTextBlock>
-<us-gaap:LeasesTextBlock contextRef="c"/>
-</xbrli:xbrl>"#;
-
-#[test]
-fn reads_notes_of_an_xbrl_instance() {
-    let filing = filing("10-Q", "2019-01-30", Some("2019-01-29T23:01:00Z"));
-    let bytes = INSTANCE.as_bytes();
-    let found = filing_notes(&context(), &filing, bytes, "aapl-20181229.xml").unwrap();
-    assert_eq!(reasons(&found), ["it has no text"]);
-    let rows: Vec<_> = found.rows.iter().map(|(_, r)| (&*r.item, &*r.title, &*r.text)).collect();
-    let expected = [
-        ("IncomeTaxDisclosure", "Income Tax Disclosure", "The Company’s tax rate < 21% for R&D."),
-        ("DebtDisclosure", "Debt Disclosure", "Debt of $1 & more"),
-        ("DebtDisclosure-2", "Debt Disclosure", "Other"),
-    ];
-    assert_eq!(rows, expected);
-    let (head, tax) = &found.rows[0];
-    assert_eq!(head.event_time, utc("2018-12-29T00:00:00Z"));
-    assert_eq!(head.known_at, utc("2019-01-30T11:00:00Z"));
-    assert_eq!(quoted(tax, bytes, "Company’s tax"), "Company&amp;#8217;s tax");
-    assert_eq!(quoted(tax, bytes, "rate < 21%"), "rate &amp;lt; 21%");
-    let marked = format!("\u{feff}{INSTANCE}");
-    let again = filing_notes(&context(), &filing, marked.as_bytes(), "a.xml").unwrap();
-    assert_eq!(quoted(&again.rows[0].1, marked.as_bytes(), "tax rate"), "tax rate");
-    let read = |text: String| format_error(filing_notes(&context(), &filing, text.as_bytes(), "a"));
-    assert_eq!(read("<a/>".to_owned()), "it is no XBRL instance");
-    assert_eq!(read(INSTANCE.replace("0000320193", "9")), "it is about CIK 9, not AAPL");
-    let nameless = INSTANCE.replace("EntityCentralIndexKey", "Other");
-    assert_eq!(read(nameless), "it names no EntityCentralIndexKey");
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::providers::parse::submissions::Submissions;
 
 #[test]
 fn reads_a_list_of_filings_and_names_the_older_ones() {
