@@ -3,7 +3,10 @@
 //! Plans are made once, against tables without data. A read binds them to the tables
 //! of its point in time, so a query cannot reach any other record.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use datafusion::{
     arrow::{
@@ -21,7 +24,7 @@ use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
     records::time_type,
-    scan::{UnboundTable, bind},
+    scan::{UnboundTable, bind, scanned},
     tables::Tables,
     window,
 };
@@ -48,6 +51,8 @@ pub(crate) struct Engine {
     series: Vec<(Planned, Vec<usize>)>,
     /// A query of its own for each other feature.
     queries: Vec<(Planned, usize)>,
+    /// The views the features read.
+    needed: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -55,6 +60,8 @@ struct Planned {
     plan: Arc<dyn ExecutionPlan>,
     /// As the query says it; the plan's own may differ in nullability.
     schema: SchemaRef,
+    /// The tables and views it reads, also through other views.
+    reads: BTreeSet<String>,
 }
 
 impl Engine {
@@ -71,8 +78,9 @@ impl Engine {
         let mut views = Vec::new();
         for (file, sql) in VIEW_FILES {
             let name = file.trim_end_matches(".sql");
-            let planned = plan(&context.state(), file, sql).await?;
+            let mut planned = plan(&context.state(), file, sql).await?;
             context.register_table(name, UnboundTable::new(name, planned.schema.clone()))?;
+            planned.reads = closure(&views, &planned);
             views.push((name.to_owned(), planned));
         }
         let state = context.state();
@@ -90,7 +98,9 @@ impl Engine {
             check_columns(&feature.file, &planned.schema)?;
             queries.push((planned, i));
         }
-        Ok(Self { state, views, features, series, queries })
+        let plans = series.iter().map(|(p, _)| p).chain(queries.iter().map(|(p, _)| p));
+        let needed = plans.flat_map(|planned| closure(&views, planned)).collect();
+        Ok(Self { state, views, features, series, queries, needed })
     }
 
     /// Returns the features in the order of their results.
@@ -104,7 +114,7 @@ impl Engine {
         &self,
         tables: BTreeMap<&str, RecordBatch>,
     ) -> Result<Vec<Option<FeatureRow>>, LakeError> {
-        let tables = self.with_views(tables).await?;
+        let tables = self.with_views(tables, &self.needed).await?;
         let mut rows = vec![None; self.features.len()];
         for (planned, columns) in &self.series {
             let batch = self.execute(planned, &tables).await?;
@@ -134,7 +144,7 @@ impl Engine {
             columns.first().is_some_and(|i| self.features[*i].kind == kind)
         };
         let Some((planned, _)) = self.series.iter().find(is_of_kind) else { return Ok(None) };
-        let tables = self.with_views(tables).await?;
+        let tables = self.with_views(tables, &closure(&self.views, planned)).await?;
         Ok(Some(self.execute(planned, &tables).await?))
     }
 
@@ -144,18 +154,23 @@ impl Engine {
         view: &str,
         tables: BTreeMap<&str, RecordBatch>,
     ) -> Result<RecordBatch, LakeError> {
-        let mut tables = self.with_views(tables).await?;
-        tables.remove(view).ok_or_else(|| {
+        let none = || {
             let reason = "there is no such view".to_owned();
             LakeError::Feature { file: format!("{view}.sql"), reason }
-        })
+        };
+        let (_, planned) = self.views.iter().find(|(name, _)| name == view).ok_or_else(none)?;
+        let tables = self.with_views(tables, &planned.reads).await?;
+        self.execute(planned, &tables).await
     }
 
+    /// Adds the needed views to the tables. The others are not computed: most features
+    /// are for research, and a read need not pay for their views.
     async fn with_views<'t>(
         &'t self,
         mut tables: BTreeMap<&'t str, RecordBatch>,
+        needed: &BTreeSet<String>,
     ) -> Result<BTreeMap<&'t str, RecordBatch>, LakeError> {
-        for (name, planned) in &self.views {
+        for (name, planned) in self.views.iter().filter(|(name, _)| needed.contains(name)) {
             let batch = self.execute(planned, &tables).await?;
             tables.insert(name, batch);
         }
@@ -190,6 +205,17 @@ pub(crate) fn context() -> SessionContext {
     context
 }
 
+/// Returns what a plan reads, and what the views among that read.
+fn closure(views: &[(String, Planned)], planned: &Planned) -> BTreeSet<String> {
+    let mut reads = planned.reads.clone();
+    for (name, view) in views {
+        if planned.reads.contains(name) {
+            reads.extend(view.reads.iter().cloned());
+        }
+    }
+    reads
+}
+
 async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<Planned, LakeError> {
     let bad = |reason: String| LakeError::Feature { file: file.to_owned(), reason };
     let plan = state.create_logical_plan(sql).await.map_err(|e| bad(e.to_string()))?;
@@ -204,7 +230,8 @@ async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<Planned, La
     }
     let schema = Arc::new(plan.schema().as_arrow().clone());
     let plan = state.create_physical_plan(&plan).await.map_err(|e| bad(e.to_string()))?;
-    Ok(Planned { plan, schema })
+    let reads = scanned(&plan)?;
+    Ok(Planned { plan, schema, reads })
 }
 
 /// Plans the series of a kind as the columns of one query. An expression that does not

@@ -186,7 +186,7 @@ impl Snapshot {
             let tables = self.tables.cut(&ticker, as_of)?;
             let found = engine.run(tables.by_name()).await?;
             for ((feature, row), builder) in features.iter().zip(found).zip(&mut builders) {
-                let value = row.and_then(|row| self.feature(feature, row, as_of));
+                let value = row.and_then(|row| self.feature(feature, row, &tables));
                 builder.append_option(value.map(|feature| feature.value));
             }
             progress.inc(1);
@@ -209,9 +209,10 @@ impl Snapshot {
         self.check_date(ticker, as_of)?;
         let features = if names.is_empty() { feature_catalogue()? } else { chosen(names)? };
         let engine = Engine::new(&self.tables, features).await?;
-        let rows = engine.run(self.tables.cut(ticker, as_of)?.by_name()).await?;
+        let tables = self.tables.cut(ticker, as_of)?;
+        let rows = engine.run(tables.by_name()).await?;
         let found = engine.features().iter().zip(rows);
-        Ok(found.filter_map(|(info, row)| self.feature(info, row?, as_of)).collect())
+        Ok(found.filter_map(|(info, row)| self.feature(info, row?, &tables)).collect())
     }
 
     /// Computes the label of every session: `ticker`, `session`, `known_at`, `r_5`, `r_21`,

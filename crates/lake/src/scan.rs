@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Formatter},
     sync::Arc,
 };
@@ -100,6 +100,18 @@ pub(crate) fn bind(
         Ok(Transformed::yes(source? as Arc<dyn ExecutionPlan>))
     });
     bound.data()
+}
+
+/// Returns the names of the tables a plan reads.
+pub(crate) fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Result<BTreeSet<String>> {
+    let mut tables = BTreeSet::new();
+    plan.apply(|node| {
+        if let Some(scan) = (node.as_ref() as &dyn Any).downcast_ref::<UnboundScan>() {
+            tables.insert(scan.table.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(tables)
 }
 
 impl DisplayAs for UnboundScan {
