@@ -155,7 +155,7 @@ pub(crate) fn reported(snippet: &Snippet) -> String {
 /// The sentence of a section that has nothing to go on.
 pub(crate) fn abstention(coverage: &Feature) -> String {
     let (title, count) = (&coverage.title, coverage.rendered());
-    format!("This section abstains: the count of {title} is {count}.")
+    format!("This section abstains: the count of {title} is {count}{}.", coverage.remark())
 }
 
 impl Plan {

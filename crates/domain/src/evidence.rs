@@ -106,6 +106,10 @@ pub struct Feature {
     /// A coverage feature counts the records a section can rest on. It is always
     /// present, and enters the catalogue only where the section has nothing else.
     pub coverage: bool,
+    /// Of a coverage feature, why a count of nothing does not mean that nothing
+    /// happened: `the archive ends 2006-03-31`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Source and times; `known_at` is that of the latest record it used.
     pub provenance: Provenance,
 }
@@ -117,10 +121,17 @@ impl Feature {
         self.unit.render(self.value)
     }
 
-    /// Renders title and value, e.g. `10-day return: -4.1%`.
+    /// Renders title and value, e.g. `10-day return: -4.1%`, and the note where there is one.
     #[must_use]
     pub fn statement(&self) -> String {
-        format!("{}: {}", self.title, self.rendered())
+        format!("{}: {}{}", self.title, self.rendered(), self.remark())
+    }
+
+    /// Returns the note as it follows a value, ` (the archive ends 2006-03-31)`; empty
+    /// where there is none.
+    #[must_use]
+    pub fn remark(&self) -> String {
+        self.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default()
     }
 }
 

@@ -170,6 +170,7 @@ mod tests {
             window_days: None,
             value: 1.0,
             coverage,
+            note: None,
             provenance: Provenance {
                 source: "test".into(),
                 url: "pkg:test".into(),

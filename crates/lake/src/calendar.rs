@@ -38,6 +38,11 @@ pub(crate) fn new_york_at(date: NaiveDate, (hour, minute): (u32, u32)) -> DateTi
     new_york(date.and_time(time))
 }
 
+/// Returns the date in New York at an instant.
+pub(crate) fn new_york_date(instant: DateTime<Utc>) -> NaiveDate {
+    instant.with_timezone(&New_York).date_naive()
+}
+
 /// Returns when the close of a session is known.
 pub(crate) fn session_close(session: NaiveDate) -> DateTime<Utc> {
     new_york_at(session, CLOSE)

@@ -58,6 +58,8 @@ pub(crate) struct Engine {
     /// How many of the latest sessions of a name and of the market are looked at; all
     /// where none is said.
     sessions: Option<usize>,
+    /// The views the features read.
+    needed: BTreeSet<String>,
 }
 
 /// Views that one query reads, of which they become a part: it then computes no column that
@@ -76,8 +78,8 @@ struct Planned {
     plan: Arc<dyn ExecutionPlan>,
     /// As the query says it; the plan's own may differ in nullability.
     schema: SchemaRef,
-    /// The kinds it rests on, views looked through.
-    inputs: BTreeSet<Kind>,
+    /// The tables and views it reads, also through other views.
+    reads: BTreeSet<String>,
     /// Whether the result changes as time passes, with the records as they are.
     ages: bool,
 }
@@ -122,7 +124,10 @@ impl Engine {
             check_columns(&feature.file, &planned.schema)?;
             queries.push((planned, i));
         }
-        Ok(Self { state, views, closes, features, series, queries, sessions: None })
+        let plans = series.iter().map(|(planned, _)| planned);
+        let plans = plans.chain(queries.iter().map(|(planned, _)| planned));
+        let needed = plans.flat_map(|planned| planned.reads.iter().cloned()).collect();
+        Ok(Self { state, views, closes, features, series, queries, needed, sessions: None })
     }
 
     /// Looks back on a thousand sessions, or on four times the longest window if that is
@@ -142,12 +147,13 @@ impl Engine {
 
     /// Returns the kinds of record whose arrival alone changes what a feature says; none
     /// where it changes as time passes, as what rests on sessions does.
-    pub(crate) fn events_of(&self, feature: &str) -> Option<&BTreeSet<Kind>> {
+    pub(crate) fn events_of(&self, feature: &str) -> Option<BTreeSet<Kind>> {
         let is_of = |(_, i): &&(Planned, usize)| self.features[*i].name == feature;
         let (planned, _) = self.queries.iter().find(is_of)?;
-        let has_sessions =
-            planned.inputs.contains(&Kind::Bars) || planned.inputs.contains(&Kind::Index);
-        (!planned.ages && !has_sessions).then_some(&planned.inputs)
+        let is_read = |kind: &Kind| planned.reads.contains(kind.table());
+        let kinds: BTreeSet<Kind> = Kind::ALL.into_iter().filter(is_read).collect();
+        let has_sessions = kinds.contains(&Kind::Bars) || kinds.contains(&Kind::Index);
+        (!planned.ages && !has_sessions).then_some(kinds)
     }
 
     /// Runs all features over tables that were cut to a ticker and a point in time;
@@ -160,7 +166,7 @@ impl Engine {
             Some(sessions) => recent(tables, sessions),
             None => tables,
         };
-        let tables = self.with_views(tables).await?;
+        let tables = self.with_views(tables, &self.needed).await?;
         let mut rows = vec![None; self.features.len()];
         let context = self.bind(&tables);
         for (planned, columns) in &self.series {
@@ -191,7 +197,7 @@ impl Engine {
             columns.first().is_some_and(|i| self.features[*i].kind == kind)
         };
         let Some((planned, _)) = self.series.iter().find(is_of_kind) else { return Ok(None) };
-        let tables = self.with_views(tables).await?;
+        let tables = self.with_views(tables, &planned.reads).await?;
         Ok(Some(execute(planned, &self.bind(&tables)).await?))
     }
 
@@ -204,11 +210,14 @@ impl Engine {
         execute(&self.closes, &self.bind(&tables)).await
     }
 
+    /// Adds the needed views to the tables. The others are not computed: most features
+    /// are for research, and a read need not pay for their views.
     async fn with_views<'t>(
         &'t self,
         mut tables: BTreeMap<&'t str, RecordBatch>,
+        needed: &BTreeSet<String>,
     ) -> Result<BTreeMap<&'t str, RecordBatch>, LakeError> {
-        for (name, planned) in &self.views {
+        for (name, planned) in self.views.iter().filter(|(name, _)| needed.contains(name)) {
             let batch = execute(planned, &self.bind(&tables)).await?;
             tables.insert(name, batch);
         }
@@ -274,20 +283,18 @@ async fn plan(
     }
     let schema = Arc::new(plan.schema().as_arrow().clone());
     let plan = state.create_physical_plan(&plan).await.map_err(|e| bad(e.to_string()))?;
-    let (mut inputs, mut ages) = (BTreeSet::new(), false);
+    let (mut reads, mut ages) = (BTreeSet::new(), false);
     for (table, columns) in scanned(&plan) {
         match views.iter().find(|(name, _)| *name == table) {
             Some((_, view)) => {
-                inputs.extend(&view.inputs);
+                reads.extend(view.reads.iter().cloned());
                 ages |= view.ages;
             }
-            None => {
-                inputs.extend(Kind::ALL.into_iter().find(|kind| kind.table() == table));
-                ages |= columns.iter().any(|column| column == AGE);
-            }
+            None => ages |= columns.iter().any(|column| column == AGE),
         }
+        reads.insert(table);
     }
-    Ok(Planned { plan, schema, inputs, ages })
+    Ok(Planned { plan, schema, reads, ages })
 }
 
 /// Plans the series of a kind as the columns of one query. An expression that does not

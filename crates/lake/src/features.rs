@@ -16,8 +16,8 @@ use crate::{FeatureRef, Kind, LakeError};
 include!(concat!(env!("OUT_DIR"), "/sql_files.rs"));
 
 /// Names that would let a feature depend on something else than the records.
-const FORBIDDEN: [&str; 6] =
-    ["now(", "current_", "random(", "uuid(", "today(", "information_schema"];
+const FORBIDDEN: [&str; 7] =
+    ["now(", "current_date", "current_time", "random(", "uuid(", "today(", "information_schema"];
 
 /// A feature file: what its header says, and its query.
 #[derive(Debug, Clone, PartialEq)]
@@ -281,6 +281,7 @@ mod tests {
             ("name: x", "name: y", "not that of the file"),
             ("-- kind", "-- polarity: great\n-- kind", "polarity: unknown variant"),
             ("SELECT 1", "SELECT now()", "not on now("),
+            ("SELECT 1", "SELECT CURRENT_TIMESTAMP", "not on current_time"),
             ("-- kind", "-- ttl_days: soon\n-- kind", "ttl_days is not a number"),
         ] {
             let error = parse(good.replace(from, to)).unwrap_err().to_string();

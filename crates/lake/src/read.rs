@@ -1,9 +1,11 @@
 //! The as-of read: the only way from a snapshot to features and evidence.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use domain::{AsOf, AsOfRead, Feature, Provenance, Ticker};
 
-use crate::{FeatureInfo, LakeError, Snapshot, TickerInfo, engine::FeatureRow};
+use crate::{
+    FeatureInfo, LakeError, Snapshot, TickerInfo, calendar, engine::FeatureRow, tables::AsOfTables,
+};
 
 /// Similar tickers offered where one is unknown.
 const NEAR_MAX: usize = 3;
@@ -24,7 +26,7 @@ impl Snapshot {
             .features()
             .iter()
             .zip(rows)
-            .filter_map(|(feature, row)| self.feature(feature, row?, tables.as_of()))
+            .filter_map(|(feature, row)| self.feature(feature, row?, &tables))
             .collect();
         let snippets = match self.names.get(ticker) {
             Some(name) => self.evidence.snippets(&tables, name)?,
@@ -62,16 +64,9 @@ impl Snapshot {
         &self,
         info: &FeatureInfo,
         row: FeatureRow,
-        as_of: AsOf,
+        tables: &AsOfTables,
     ) -> Option<Feature> {
-        let time = |micros: Option<i64>| micros.and_then(DateTime::<Utc>::from_timestamp_micros);
-        // A count of nothing is known at the time of the read itself.
-        let event_time = time(row.event_time).or(info.coverage.then(|| as_of.instant()))?;
-        let known_at = time(row.known_at).or(info.coverage.then(|| as_of.instant()))?;
-        let age_days = (as_of.date() - event_time.date_naive()).num_days();
-        if info.ttl_days.is_some_and(|ttl| age_days > ttl.into()) {
-            return None;
-        }
+        let (event_time, known_at) = times(info, &row, tables.as_of())?;
         let (source, url) = match row.source {
             Some(pair) => pair,
             None => {
@@ -89,8 +84,30 @@ impl Snapshot {
             window_days: info.window_days,
             value: row.value,
             coverage: info.coverage,
+            note: self.note(info, row.value, tables),
             provenance: Provenance { source, url, event_time, known_at },
         })
+    }
+
+    /// Returns why a count of nothing does not mean that nothing happened: as far as was
+    /// known then, the archive had ended, or had no record of the company at all.
+    fn note(&self, info: &FeatureInfo, count: f64, tables: &AsOfTables) -> Option<String> {
+        if !info.coverage || count > 0.0 {
+            return None;
+        }
+        let as_of = tables.as_of();
+        let last = self.tables.last_known(info.kind, as_of);
+        let last = last.and_then(DateTime::from_timestamp_micros).map(calendar::new_york_date);
+        let is_over = |last: &NaiveDate| {
+            let age_days = (as_of.date() - *last).num_days();
+            info.window_days.is_some_and(|window| age_days > window.into())
+        };
+        if let Some(last) = last.filter(is_over) {
+            return Some(format!("the archive ends {last}"));
+        }
+        let is_known = tables.get(info.kind).is_some_and(|records| records.num_rows() > 0);
+        let of = if info.kind.has_ticker() { " of this company" } else { "" };
+        (!is_known).then(|| format!("the archive has none{of}"))
     }
 
     fn near(&self, ticker: &Ticker) -> Vec<Ticker> {
@@ -101,4 +118,20 @@ impl Snapshot {
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         near.into_iter().take(NEAR_MAX).map(|(_, ticker)| ticker.clone()).collect()
     }
+}
+
+/// Returns when what a row rests on happened and became known; none where that is too long
+/// ago to be used.
+pub(crate) fn times(
+    info: &FeatureInfo,
+    row: &FeatureRow,
+    as_of: AsOf,
+) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    let time = |micros: Option<i64>| micros.and_then(DateTime::<Utc>::from_timestamp_micros);
+    // A count of nothing is known at the time of the read itself.
+    let event_time = time(row.event_time).or(info.coverage.then(|| as_of.instant()))?;
+    let known_at = time(row.known_at).or(info.coverage.then(|| as_of.instant()))?;
+    let age_days = (as_of.date() - event_time.date_naive()).num_days();
+    let is_old = info.ttl_days.is_some_and(|ttl| age_days > ttl.into());
+    (!is_old).then_some((event_time, known_at))
 }

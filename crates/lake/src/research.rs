@@ -25,7 +25,8 @@ use indicatif::ProgressBar;
 
 use crate::{
     FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, asof::as_of_join,
-    engine::Engine, feature_catalogue, label_rows, records::time_type, store::write_parquet,
+    engine::Engine, feature_catalogue, label_rows, read::times, records::time_type,
+    store::write_parquet,
 };
 
 /// What a panel holds.
@@ -186,8 +187,8 @@ impl Snapshot {
         progress: &ProgressBar,
     ) -> Result<ArrayRef, LakeError> {
         let engine = Engine::new(&self.tables, vec![feature.clone()]).await?;
-        let kinds = engine.events_of(&feature.name).cloned().unwrap_or_default();
-        let (mut tickers, mut times, mut found) = (Vec::new(), Vec::new(), Vec::new());
+        let kinds = engine.events_of(&feature.name).unwrap_or_default();
+        let (mut tickers, mut ends, mut found) = (Vec::new(), Vec::new(), Vec::new());
         let mut of_rows: Vec<&str> = texts(keys, "ticker")?.iter().flatten().collect();
         of_rows.dedup();
         progress.inc_length(of_rows.len() as u64);
@@ -200,12 +201,12 @@ impl Snapshot {
                 let tables = self.tables.cut(&ticker, as_of)?;
                 let mut rows = engine.run(tables.by_name()).await?;
                 tickers.push(text);
-                times.push(as_of.instant().timestamp_micros());
+                ends.push(as_of.instant().timestamp_micros());
                 found.push(rows.pop().flatten());
             }
             progress.inc(1);
         }
-        let states = event_batch(&tickers, times, (0..).take(found.len()).collect())?;
+        let states = event_batch(&tickers, ends, (0..).take(found.len()).collect())?;
         let sessions = days(keys)?;
         let ends =
             (0..keys.num_rows()).map(|row| end_of(sessions, row).instant().timestamp_micros());
@@ -214,8 +215,8 @@ impl Snapshot {
         let joined = as_of_join(&rows, &states, "ticker", None)?;
         let states = joined.column_by_name("state_right").ok_or_else(|| column_error("state"))?;
         let value = |(row, state): (usize, Option<u64>)| {
-            let found = found.get(usize::try_from(state?).ok()?)?.clone()?;
-            Some(self.feature(feature, found, end_of(sessions, row))?.value)
+            let found = found.get(usize::try_from(state?).ok()?)?.as_ref()?;
+            times(feature, found, end_of(sessions, row)).map(|_| found.value)
         };
         let states = states.as_primitive::<UInt64Type>().iter().enumerate();
         Ok(Arc::new(states.map(value).collect::<Float64Array>()))
@@ -239,7 +240,7 @@ impl Snapshot {
             let tables = self.tables.cut(&ticker, as_of)?;
             let found = engine.run(tables.by_name()).await?;
             for ((feature, row), builder) in features.iter().zip(found).zip(&mut builders) {
-                let value = row.and_then(|row| self.feature(feature, row, as_of));
+                let value = row.and_then(|row| self.feature(feature, row, &tables));
                 builder.append_option(value.map(|feature| feature.value));
             }
             progress.inc(1);
@@ -262,9 +263,10 @@ impl Snapshot {
         self.check_date(ticker, as_of)?;
         let features = if names.is_empty() { feature_catalogue()? } else { chosen(names)? };
         let engine = Engine::new(&self.tables, features).await?;
-        let rows = engine.run(self.tables.cut(ticker, as_of)?.by_name()).await?;
+        let tables = self.tables.cut(ticker, as_of)?;
+        let rows = engine.run(tables.by_name()).await?;
         let found = engine.features().iter().zip(rows);
-        Ok(found.filter_map(|(info, row)| self.feature(info, row?, as_of)).collect())
+        Ok(found.filter_map(|(info, row)| self.feature(info, row?, &tables)).collect())
     }
 
     /// Computes the label of every session: `ticker`, `session`, `known_at`, `r_5`, `r_21`,

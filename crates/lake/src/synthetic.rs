@@ -34,6 +34,10 @@ pub(crate) enum Stream {
     News,
     Insider,
     Estimates,
+    SalesEstimates,
+    Targets,
+    Yields,
+    Output,
 }
 
 /// What makes a market.

@@ -88,6 +88,18 @@ impl Tables {
         !has(Kind::Bars, ticker) && !has(Kind::Actions, ticker) && !has(Kind::Index, "")
     }
 
+    /// Returns when the latest record of a kind, of whatever name, became known until the
+    /// end of `as_of`; none where there was none.
+    pub(crate) fn last_known(&self, kind: Kind, as_of: AsOf) -> Option<i64> {
+        let table = self.0.get(&kind)?;
+        let (times, last) = (known_at(&table.batch).values(), as_of.instant().timestamp_micros());
+        let latest_of = |rows: &Range<usize>| {
+            let times = &times[rows.clone()];
+            times.get(times.partition_point(|&t| t <= last).checked_sub(1)?).copied()
+        };
+        table.rows.values().filter_map(latest_of).max()
+    }
+
     /// Returns the table of a kind as it is stored.
     pub(crate) fn batch(&self, kind: Kind) -> &RecordBatch {
         static NONE: std::sync::LazyLock<RecordBatch> =

@@ -45,7 +45,8 @@ fn thesis(read: &AsOfRead) -> Thesis {
         claim(
             Section::Insider,
             9,
-            "This section abstains: the count of Form 4 filings known in 90 days is 0.",
+            "This section abstains: the count of Form 4 filings known in 90 days is 0 \
+             (the archive ends 2006-03-31).",
             VerdictKind::Abstained,
         ),
         claim(

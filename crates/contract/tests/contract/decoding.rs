@@ -46,6 +46,12 @@ fn a_claim_begins_with_what_it_cites_and_reads_it_by_its_sign() {
         (1, "The S&P 500 21-day return is -9.3%", Some("MARKET_DOWN")),
         (2, "The VIX level is 31.6", Some("MARKET_FLAT")),
         (3, "This section abstains: the count of annual reports known in 500 days is 0.", None),
+        (
+            9,
+            "This section abstains: the count of Form 4 filings known in 90 days is 0 \
+             (the archive ends 2006-03-31).",
+            None,
+        ),
         (4, "The 7-day news tone is 0.00", Some("SENTIMENT_FLAT")),
         (
             5,

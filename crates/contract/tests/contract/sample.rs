@@ -24,6 +24,7 @@ fn feature(name: &str, title: &str, section: Section, unit: Unit, value: f64) ->
         window_days: None,
         value,
         coverage: false,
+        note: None,
         provenance: provenance("test prices", "2022-09-30T20:00:00Z"),
     }
 }
@@ -59,7 +60,10 @@ pub(crate) fn read_with(text: &str) -> AsOfRead {
         feature("news_tone_7d", "7-day news tone", Section::Sentiment, Unit::Score, 0.0),
         feature("ret_10d", "10-day return", Section::Technicals, Unit::Change, 0.0408),
         feature("rsi_14", "14-day RSI", Section::Technicals, Unit::Level, 38.2),
-        coverage("Form 4 filings known in 90 days", Section::Insider),
+        Feature {
+            note: Some("the archive ends 2006-03-31".to_owned()),
+            ..coverage("Form 4 filings known in 90 days", Section::Insider)
+        },
         feature("vol_60d", "60-day realised volatility", Section::Risks, Unit::Share, 0.2744),
         Feature {
             polarity: Polarity::Bad,

@@ -3,27 +3,25 @@
 //!
 //! [synthetic market]: crate::synthetic
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
-use domain::Digest;
+mod consensus;
+mod economy;
+mod reports;
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::Rng as _;
 
-use super::{
-    Action, Article, Bar, Estimate, Fact, Feed, Filing, FilingText, Head, IndexBar, Observation,
-    PriceBasis, Rows, Transaction, tone,
-};
+use super::{Action, Article, Bar, Feed, Head, IndexBar, PriceBasis, Rows, Transaction, tone};
 use crate::{
     LakeError, Universe, calendar,
-    source_map::SourceMap,
     synthetic::{Market, Stream, Walks, normal, uniform},
 };
 
-/// Sessions a fiscal year's filing comes after its end.
-const FILING_LAG_DAYS: u64 = 51;
 /// Days a Form 4 comes after its trade.
 const FORM4_LAG_DAYS: u64 = 2;
-/// Shares of every company.
-const SHARES: f64 = 1e9;
+/// Who trades, and what they are to the company; the third is no insider of its offices.
+const OWNERS: [(&str, &str); 3] =
+    [("Director One", "Director"), ("Officer Two", "Officer"), ("Holder Three", "TenPercentOwner")];
 
 /// A company of the market and all that happens to it.
 struct Company<'u> {
@@ -141,38 +139,6 @@ impl<'u> Generated<'u> {
         }
     }
 
-    /// The series that features ask for: a volatility index and the price of oil by day,
-    /// two bond yields by month.
-    pub(crate) fn macros(&self, feed: &Feed<'_>) -> Rows<Observation> {
-        let mut random = self.market.random(0, Stream::Macro);
-        let (mut oil, mut spread, mut rows) = (70.0_f64, 1.0_f64, Vec::new());
-        let mut push = |series: &str, day: NaiveDate, value: f64, known: DateTime<Utc>| {
-            let id = format!("{series}-{day}");
-            let head = self.head(feed, "", id, calendar::midnight(day), known);
-            rows.push((head, Observation { series: series.to_owned(), period_end: day, value }));
-        };
-        for (t, session) in self.sessions.iter().enumerate() {
-            let window = t.saturating_sub(20)..t;
-            let moves: Vec<f64> =
-                window.map(|i| (self.level(i + 1) / self.level(i)).ln()).collect();
-            let square = moves.iter().map(|r| r * r).sum::<f64>() / moves.len().max(1) as f64;
-            let vix = 10.0 + 100.0 * (252.0 * square).sqrt();
-            push("VIX", *session, vix, calendar::new_york_at(*session, (16, 15)));
-            oil *= (0.02 * normal(&mut random)).exp();
-            let published = *session + Days::new(8);
-            push("WTI", *session, oil, calendar::new_york_at(published, (22, 0)));
-            spread = (spread + 0.01 * normal(&mut random)).clamp(0.3, 3.0);
-            let is_month_end =
-                session.succ_opt().is_some_and(|next| next.month() != session.month());
-            if is_month_end {
-                let known = calendar::new_york_at(*session + Days::new(7), (22, 0));
-                push("AAA", *session, 4.5, known);
-                push("BAA", *session, 4.5 + spread, known);
-            }
-        }
-        Rows { rows, members: self.members(), ..Rows::default() }
-    }
-
     pub(crate) fn news(&self, feed: &Feed<'_>) -> Rows<Article> {
         let mut rows = Vec::new();
         for company in &self.companies {
@@ -210,6 +176,8 @@ impl<'u> Generated<'u> {
                 let trade_date = self.sessions[t];
                 let filed = trade_date + Days::new(FORM4_LAG_DAYS);
                 let accession = format!("9{:03}-{t:05}", company.n);
+                let place = t / 15 % OWNERS.len();
+                let (owner, relationship) = OWNERS[place];
                 let known = calendar::filing_known(filed);
                 let head = Head {
                     source: format!("SEC Form 4 {accession}"),
@@ -227,9 +195,9 @@ impl<'u> Generated<'u> {
                     filed,
                     period: trade_date,
                     orig_filed: None,
-                    owner_cik: (company.cik + 1_000).to_string(),
-                    owner: "Director One".to_owned(),
-                    relationship: "Director".to_owned(),
+                    owner_cik: (company.cik + 1_000 * (place as u64 + 1)).to_string(),
+                    owner: owner.to_owned(),
+                    relationship: relationship.to_owned(),
                     trade_date,
                     code: if buys { "P" } else { "S" }.to_owned(),
                     acquired: if buys { "A" } else { "D" }.to_owned(),
@@ -241,175 +209,6 @@ impl<'u> Generated<'u> {
             }
         }
         Rows { rows, members: self.members(), ..Rows::default() }
-    }
-
-    /// The annual reports of a company: two before the market opens, so that growth is
-    /// defined from its first day, then one a year.
-    fn reports(&self, company: &Company<'_>) -> Vec<Report> {
-        let (Some(first), Some(last)) = (self.sessions.first(), self.sessions.last()) else {
-            return Vec::new();
-        };
-        let (mut revenue, mut reports) = (20e9, Vec::new());
-        for year in first.year() - 2..=last.year() {
-            let Some(end) = NaiveDate::from_ymd_opt(year, 12, 31) else { continue };
-            let filed = end + Days::new(FILING_LAG_DAYS);
-            let quality = self.session_at(end).map_or(0.0, |t| company.walks.quality[t]);
-            revenue *= 1.06 + (0.5 * quality).clamp(-0.5, 0.5);
-            let margin = (0.15 + 0.2 * quality).clamp(-0.3, 0.5);
-            let accession = format!("8{:03}-{year}-1", company.n);
-            let gross = revenue * (0.45 + 0.2 * quality).clamp(0.1, 0.9);
-            let known_at = calendar::filing_known(filed);
-            reports.push(Report {
-                year,
-                end,
-                filed,
-                accession,
-                revenue,
-                gross,
-                income: revenue * margin,
-                known_at,
-            });
-        }
-        reports
-    }
-
-    pub(crate) fn filings(&self, feed: &Feed<'_>) -> Rows<Filing> {
-        let rows = self.of_reports(feed, |company, report, head| {
-            let filing = Filing {
-                cik: company.cik,
-                accession: report.accession.clone(),
-                form: "10-K".to_owned(),
-                filed: report.filed,
-                period_end: Some(report.end),
-                primary_document: "annual-report.txt".to_owned(),
-            };
-            vec![(head, filing)]
-        });
-        Rows { rows, members: self.members(), ..Rows::default() }
-    }
-
-    pub(crate) fn filing_texts(&self, feed: &Feed<'_>) -> Rows<FilingText> {
-        let rows = self.of_reports(feed, |company, report, head| {
-            let text = report.text(company.name);
-            let text = FilingText {
-                accession: report.accession.clone(),
-                form: "10-K".to_owned(),
-                item: "7".to_owned(),
-                title: "Management's Discussion and Analysis".to_owned(),
-                document_sha256: Digest::of(&text).to_string(),
-                map: SourceMap::verbatim(0..text.len()),
-                text,
-            };
-            vec![(Head { record_id: format!("{}:7", head.record_id), ..head }, text)]
-        });
-        Rows { rows, members: self.members(), ..Rows::default() }
-    }
-
-    pub(crate) fn facts(&self, feed: &Feed<'_>) -> Rows<Fact> {
-        let rows = self.of_reports(feed, |company, report, head| {
-            let values = [
-                ("us-gaap:Revenues", "USD", report.revenue),
-                ("us-gaap:GrossProfit", "USD", report.gross),
-                ("us-gaap:NetIncomeLoss", "USD", report.income),
-                ("us-gaap:EarningsPerShareDiluted", "USD/shares", report.income / SHARES),
-            ];
-            let fact = |(concept, unit, value): (&str, &str, f64)| {
-                let fact = Fact {
-                    cik: company.cik,
-                    concept: concept.to_owned(),
-                    unit: unit.to_owned(),
-                    period_start: NaiveDate::from_ymd_opt(report.year, 1, 1),
-                    period_end: report.end,
-                    value: (value * 100.0).round() / 100.0,
-                    accession: report.accession.clone(),
-                    filing_fy: Some(report.year.into()),
-                    filing_fp: Some("FY".to_owned()),
-                    form: "10-K".to_owned(),
-                    filed: report.filed,
-                };
-                (Head { record_id: format!("{}:{concept}", head.record_id), ..head.clone() }, fact)
-            };
-            values.map(fact).to_vec()
-        });
-        Rows { rows, members: self.members(), ..Rows::default() }
-    }
-
-    /// Consensus of the year's earnings per share, each quarter from what quality shows.
-    pub(crate) fn estimates(&self, feed: &Feed<'_>) -> Rows<Estimate> {
-        let mut rows = Vec::new();
-        for company in &self.companies {
-            let mut random = self.market.random(company.n, Stream::Estimates);
-            for report in self.reports(company) {
-                for (quarter, month) in [2, 5, 8, 11].into_iter().enumerate() {
-                    let noise = 0.12 - 0.025 * quarter as f64;
-                    let mean = report.income / SHARES * (1.0 + noise * normal(&mut random));
-                    let Some(day) = NaiveDate::from_ymd_opt(report.year, month, 15) else {
-                        continue;
-                    };
-                    let known = calendar::new_york_at(day, (18, 0));
-                    let id = format!("{}-eps-{}-{quarter}", company.ticker, report.year);
-                    let head = self.head(feed, company.ticker, id, known, known);
-                    let width = 0.1 * mean.abs() + 0.01;
-                    let estimate = Estimate {
-                        metric: "eps".to_owned(),
-                        period_end: Some(report.end),
-                        broker: "consensus".to_owned(),
-                        mean,
-                        low: Some(mean - width),
-                        high: Some(mean + width),
-                        analysts: 12,
-                    };
-                    rows.push((head, estimate));
-                }
-            }
-        }
-        Rows { rows, members: self.members(), ..Rows::default() }
-    }
-
-    fn of_reports<R>(
-        &self,
-        feed: &Feed<'_>,
-        make: impl Fn(&Company<'_>, &Report, Head) -> Vec<(Head, R)>,
-    ) -> Vec<(Head, R)> {
-        let mut rows = Vec::new();
-        for company in &self.companies {
-            for report in self.reports(company) {
-                let id = format!("{}:{}", company.ticker, report.accession);
-                let event = calendar::midnight(report.end);
-                let head = Head {
-                    source: format!("SEC Form 10-K {}", report.accession),
-                    ..self.head(feed, company.ticker, id, event, report.known_at)
-                };
-                rows.extend(make(company, &report, head));
-            }
-        }
-        rows
-    }
-}
-
-/// An annual report.
-struct Report {
-    year: i32,
-    end: NaiveDate,
-    filed: NaiveDate,
-    accession: String,
-    revenue: f64,
-    gross: f64,
-    income: f64,
-    known_at: DateTime<Utc>,
-}
-
-impl Report {
-    fn text(&self, name: &str) -> String {
-        let billions = |value: f64| format!("${:.2} billion", value / 1e9);
-        format!(
-            "{name} reported revenue of {} for fiscal {}. Gross profit was {}. Net income was {}. \
-             Demand, competition and supply may make future results differ.",
-            billions(self.revenue),
-            self.year,
-            billions(self.gross),
-            billions(self.income),
-        )
     }
 }
 

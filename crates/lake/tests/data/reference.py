@@ -72,6 +72,11 @@ out["beta_252d"] = statistics.covariance(r, q) / statistics.variance(q)
 facts = json.load(open(f"{root}/edgar_ratios-2.0.0/tests/fixtures/aapl.json"))["facts"]["us-gaap"]
 
 
+def at_end(concept, end):
+    rows = [r for r in facts[concept]["units"]["USD"] if r["end"] == end and r["filed"] <= "2022-09-29" and r["form"] == "10-K"]
+    return max(rows, key=lambda r: (r["filed"], r["accn"]))["val"]
+
+
 def year(concept, unit, end):
     rows = [
         r
@@ -93,6 +98,8 @@ out["eps_growth_yoy"] = eps / eps0 - 1
 out["net_margin"] = income / revenue
 out["net_margin_change_yoy"] = income / revenue - income0 / revenue0
 out["gross_margin"] = year("GrossProfit", "USD", NOW) / revenue
+debt = sum(at_end(c, NOW) for c in ("LongTermDebtNoncurrent", "LongTermDebtCurrent", "CommercialPaper"))
+out["debt_to_equity"] = debt / at_end("StockholdersEquity", NOW)
 
 articles = json.load(open(f"{root}/nasdaq_news/data/AAPL.json"))
 new_york = zoneinfo.ZoneInfo("America/New_York")

@@ -9,6 +9,7 @@
 )]
 
 mod build;
+mod catalogue;
 mod kill;
 mod leak;
 mod pit;

@@ -64,9 +64,12 @@ async fn a_section_without_data_says_so() {
     let snapshot = snapshot().await;
     let read = read(&snapshot, "BBB", "2021-06-30").await;
     for (section, statement) in [
-        (Section::Fundamentals, "annual reports known in 500 days: 0"),
-        (Section::Sentiment, "news articles known in 30 days: 0"),
-        (Section::Insider, "Form 4 filings known in 90 days: 0"),
+        (
+            Section::Fundamentals,
+            "annual reports known in 500 days: 0 (the archive has none of this company)",
+        ),
+        (Section::Sentiment, "news articles known in 30 days: 0 (the archive ends 2020-03-03)"),
+        (Section::Insider, "Form 4 filings known in 90 days: 0 (the archive ends 2020-04-01)"),
     ] {
         let items: Vec<_> = read.section(section).collect();
         assert_eq!(items.len(), 1);

@@ -1,0 +1,13 @@
+-- name: return_on_assets
+-- title: return on assets
+-- section: fundamentals
+-- unit: share
+-- use: research
+-- ttl_days: 500
+-- kind: facts
+-- formula: net income / mean of assets at both ends of the latest fiscal year
+SELECT
+    2 * now.net_income / (now.assets + prior.assets) AS value, now.event_time,
+    greatest(now.known_at, prior.known_at) AS known_at, now.source, now.url
+FROM fiscal_years now JOIN fiscal_years prior ON now.end_day - prior.end_day BETWEEN 350 AND 380
+WHERE now.age = 0 AND now.assets > 0 AND prior.assets > 0
