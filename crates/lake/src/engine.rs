@@ -21,7 +21,7 @@ use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
     records::time_type,
-    scan::{UnboundTable, bind},
+    scan::{Reads, UnboundTable, bind, reads},
     tables::Tables,
     window,
 };
@@ -149,6 +149,22 @@ impl Engine {
             let reason = "there is no such view".to_owned();
             LakeError::Feature { file: format!("{view}.sql"), reason }
         })
+    }
+
+    /// Returns which tables and views a feature's plan reads, and which of their columns. It
+    /// need not be one of the engine's.
+    pub(crate) async fn reads(&self, feature: &FeatureInfo) -> Result<Reads, LakeError> {
+        let planned = if feature.is_series() {
+            plan_series(&self.state, feature.kind, &[feature]).await?
+        } else {
+            plan(&self.state, &feature.file, &feature.sql).await?
+        };
+        Ok(reads(&planned.plan)?)
+    }
+
+    /// Returns the same of each view.
+    pub(crate) fn view_reads(&self) -> Result<BTreeMap<&str, Reads>, LakeError> {
+        self.views.iter().map(|(name, view)| Ok((name.as_str(), reads(&view.plan)?))).collect()
     }
 
     async fn with_views<'t>(

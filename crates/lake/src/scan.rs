@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Formatter},
     sync::Arc,
 };
@@ -76,6 +76,22 @@ struct UnboundScan {
     table: String,
     projection: Option<Vec<usize>>,
     properties: Arc<PlanProperties>,
+}
+
+/// Tables by name, with the columns that are read.
+pub(crate) type Reads = BTreeMap<String, BTreeSet<String>>;
+
+/// Returns what a plan reads, as it stands: what the optimiser has dropped is not in it.
+pub(crate) fn reads(plan: &Arc<dyn ExecutionPlan>) -> Result<Reads> {
+    let mut found = Reads::new();
+    plan.apply(|node| {
+        if let Some(scan) = (node.as_ref() as &dyn Any).downcast_ref::<UnboundScan>() {
+            let columns = found.entry(scan.table.clone()).or_default();
+            columns.extend(scan.schema().fields().iter().map(|field| field.name().clone()));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
 }
 
 /// Returns the plan with each unbound table replaced by the batch of that name. The
