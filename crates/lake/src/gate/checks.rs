@@ -50,7 +50,7 @@ pub(super) fn is_card(digits: &[u32]) -> bool {
         _ => false,
     };
     // One digit repeated is a placeholder.
-    is_issued && luhn(digits) && digits.iter().skip(1).any(|digit| digit != &digits[1])
+    is_issued && luhn(digits) && digits.iter().any(|digit| digit != &digits[0])
 }
 
 /// Tells whether area, group and serial of a US social security number were ever given.

@@ -53,11 +53,10 @@ const PATTERNS: [(&str, &str, Option<&str>); 7] = [
 ];
 
 static MARKINGS: LazyLock<Vec<Marking>> = LazyLock::new(|| {
-    let compile = |text: &str| Regex::new(text).expect("the pattern is constant");
     let marking = |(key, pattern, unless): (&'static str, &str, Option<&str>)| Marking {
         key,
-        pattern: compile(pattern),
-        unless: unless.map(compile),
+        pattern: super::pii::pattern(pattern),
+        unless: unless.map(super::pii::pattern),
     };
     PATTERNS.into_iter().map(marking).collect()
 });
@@ -78,6 +77,8 @@ pub(super) fn find(text: &str) -> Vec<(&'static str, Range<usize>)> {
         found.extend(ranges.filter(is_meant).map(|range| (marking.key, range)));
     }
     found.sort_by_key(|(_, range)| (range.start, range.end));
+    // Two patterns of one name may see the same words.
+    found.dedup_by(|later, found| found.0 == later.0 && later.1.start < found.1.end);
     found
 }
 

@@ -9,8 +9,10 @@
 )]
 
 mod build;
+mod gate;
 mod kill;
 mod leak;
+mod lineage;
 mod providers;
 mod read;
 mod research;
