@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, ValueEnum};
 use domain::{AsOf, Digest, Section, Ticker};
-use lake::{Citation, DEFAULT_UNIVERSE, Lineage, Snapshot, SnapshotStore};
+use lake::{Citation, DEFAULT_UNIVERSE, LakeError, Lineage, Snapshot, SnapshotStore};
 use serde_json::Value;
 
 use crate::screen::{self, say};
@@ -92,8 +92,8 @@ async fn of_thesis(path: &Path, data_dir: &Path) -> anyhow::Result<Lineage> {
     let field = |pointer: &str| answer.pointer(pointer).cloned().unwrap_or_default();
     let id: Digest = serde_json::from_value(field("/receipt/snapshot_id"))?;
     let store = SnapshotStore::local(data_dir);
-    let refs = store.refs().await?;
-    if store.resolve(&id.to_string()).await.is_err() {
+    if let Err(LakeError::NoSnapshot { .. }) = store.resolve(&id.to_string()).await {
+        let refs = store.refs().await?;
         let there: Vec<String> =
             refs.iter().map(|(name, id)| format!("{name} {}", id.short())).collect();
         bail!(

@@ -167,8 +167,8 @@ fn line(node: &LineageNode) -> String {
         NodeKind::Archive => {
             format!(", sha256 {}, licence {}", short(of("sha256")), of("licence"))
         }
-        NodeKind::File => format!(", known {}, {} records", of("known_year"), of("records")),
-        NodeKind::Table => format!(", files with {} records", of("records")),
+        NodeKind::File => format!(", known {}, {}", of("known_year"), counted(of("records"))),
+        NodeKind::Table => format!(", files with {}", counted(of("records"))),
         NodeKind::View => format!(", sql {}", short(of("sql_sha256"))),
         NodeKind::Feature => {
             format!(", {}, sql {}, {}", of("section"), short(of("sql_sha256")), of("formula"))
@@ -194,6 +194,10 @@ fn line(node: &LineageNode) -> String {
         _ => label,
     };
     format!("{} {label}{about}", node.kind.key())
+}
+
+fn counted(records: &str) -> String {
+    if records == "1" { "1 record".to_owned() } else { format!("{records} records") }
 }
 
 fn shorten(label: &str) -> String {
