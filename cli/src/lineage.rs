@@ -21,8 +21,8 @@ use crate::screen::{self, say};
     r2r data lineage --feature gross_margin --format dot | dot -Tsvg > gross_margin.svg\n\n\
     Each line is made of the lines below it: claim, evidence, feature, view, table, file of the\n\
     snapshot, file in the package, package with digest and licence, entry of the allowlist. What\n\
-    a feature reads is asked of the plan that computes it. A record below a number is one of\n\
-    those that became known last among what the plan reads.")]
+    a feature reads is asked of the plan that computes it. A record below a number is the one\n\
+    that became known last among what the plan reads, where there is one such.")]
 pub(crate) struct Args {
     /// Feature by name; may be repeated. All features and kinds of records when nothing else
     /// is asked for.

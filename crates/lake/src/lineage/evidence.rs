@@ -13,8 +13,6 @@ use serde::Deserialize;
 use super::{Builder, Lineage, NodeKind, Scope};
 use crate::{FeatureInfo, Kind, LakeError, Snapshot};
 
-/// Records that are shown of those a value rests on last.
-const LATEST_MAX: usize = 4;
 /// A number that went through JSON may differ in its last bit.
 const RELATIVE_ERROR: f64 = 1e-12;
 
@@ -66,8 +64,9 @@ pub enum Cited {
 
 impl Lineage {
     /// Returns where each item of a read's catalogue comes from. Files are those with
-    /// records of the ticker, or the market, that were known by then; a record of a numeric
-    /// item is one of those that became known last among what its plan reads.
+    /// records of the ticker, or the market, that were known by then; the record of a
+    /// numeric item is the one that became known last among what its plan reads, where
+    /// there is one such.
     ///
     /// # Errors
     /// Fails when the read is not of the snapshot.
@@ -255,7 +254,9 @@ fn quote(
     Ok(())
 }
 
-/// Links a value with the records that became known last of what its plan reads.
+/// Links a value with the record that became known last of what its plan reads, at the
+/// value's own times. Of several - the facts of one filing - which of them the value rests
+/// on is not known, so they are counted and not shown.
 fn latest(
     builder: &mut Builder<'_>,
     snapshot: &Snapshot,
@@ -267,25 +268,29 @@ fn latest(
     let tables: BTreeSet<String> = made_of.into_iter().map(|table| table.label.clone()).collect();
     let known = feature.provenance.known_at.timestamp_micros();
     let about = feature.provenance.event_time.timestamp_micros();
-    let mut found = 0_usize;
+    let mut found = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| tables.contains(kind.table())) {
         let ticker = if kind.has_ticker() { read.ticker().as_str() } else { "" };
         let Some(batch) = snapshot.tables.rows(kind, ticker) else { continue };
-        for row in 0..batch.num_rows() {
-            if time(&batch, "known_at", row) != Some(known)
-                || time(&batch, "event_time", row) != Some(about)
-            {
-                continue;
-            }
-            found += 1;
-            if found <= LATEST_MAX {
-                let record = record(builder, kind, &batch, row)?;
+        let is_latest = |row: &usize| {
+            time(&batch, "known_at", *row) == Some(known)
+                && time(&batch, "event_time", *row) == Some(about)
+        };
+        let rows: Vec<usize> = (0..batch.num_rows()).filter(is_latest).collect();
+        found.push((kind, batch, rows));
+    }
+    for (kind, batch, rows) in found {
+        match rows.as_slice() {
+            [] => {}
+            [only] => {
+                let record = record(builder, kind, &batch, *only)?;
                 builder.link(record, node, &BTreeSet::new());
             }
+            several => {
+                let count = format!("{} of {}", several.len(), kind.table());
+                builder.details(node, [("latest_records", count)]);
+            }
         }
-    }
-    if found > LATEST_MAX {
-        builder.details(node, [("latest_records", found.to_string())]);
     }
     Ok(())
 }

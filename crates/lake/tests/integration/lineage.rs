@@ -98,14 +98,19 @@ async fn evidence_is_followed_to_records_and_files_of_its_time() {
         });
     assert!(years.clone().all(|year| &*year <= "2020"), "{:?}", years.collect::<Vec<_>>());
 
-    let margin = read.catalogue().iter().find(|item| item.text().starts_with("net margin"));
-    let margin = format!("evidence:{}", margin.unwrap().id);
-    let records = lineage.origins(&margin, NodeKind::Record);
+    let of_feature = |name: &str| {
+        let is_it =
+            |item: &&EvidenceItem| matches!(&item.kind, EvidenceKind::Numeric(f) if f.name == name);
+        format!("evidence:{}", read.catalogue().iter().find(is_it).unwrap().id)
+    };
+    // A return ends with the close of the day, a margin with several facts of one filing.
+    let records = lineage.origins(&of_feature("index_ret_21d"), NodeKind::Record);
     let labels: Vec<&str> = records.iter().map(|record| &*record.label).collect();
-    assert!(
-        labels.iter().any(|l| l.contains("1-20-1") && l.contains("NetIncomeLoss")),
-        "{labels:?}"
-    );
+    assert_eq!(labels, ["SP500-2020-03-10 in index_bars"]);
+    let margin = of_feature("net_margin");
+    assert!(lineage.origins(&margin, NodeKind::Record).is_empty());
+    let node = lineage.nodes().iter().find(|node| node.id == margin).unwrap();
+    assert!(node.details.contains(&("latest_records", "3 of facts".to_owned())), "{node:?}");
 }
 
 /// States an item as an answer does.
