@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use domain::Clock;
 use lake::{
-    BuildOptions, BuildReport, DEFAULT_UNIVERSE, Snapshot, SourceList, Universe, build_snapshot,
-    fetch_commands, fetch_universe,
+    BuildOptions, BuildReport, DEFAULT_UNIVERSE, QuarantineClass, Snapshot, SourceList, Universe,
+    build_snapshot, fetch_commands, fetch_universe,
 };
 
 use crate::{
-    fetch, proof,
+    fetch, lineage, proof, quarantine,
     screen::{progress, say},
     snapshots,
 };
@@ -64,6 +64,11 @@ pub(crate) enum Command {
         #[arg(long, default_value = DEFAULT_UNIVERSE)]
         universe: String,
     },
+    /// List what did not come into the snapshot, show it, and let it in after a review.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
+    /// Show where a feature, the evidence of a read or a thesis comes from.
+    Lineage(lineage::Args),
     /// Prove that nothing depends on what was not yet known.
     ProveNoLeak(proof::Args),
     #[command(flatten)]
@@ -81,7 +86,7 @@ pub(crate) struct UniverseArgs {
 }
 
 impl UniverseArgs {
-    fn load(&self) -> anyhow::Result<(Universe, SourceList)> {
+    pub(crate) fn load(&self) -> anyhow::Result<(Universe, SourceList)> {
         let path = Path::new(&self.universe);
         let is_file = path.extension().is_some_and(|extension| extension == "toml");
         let universe =
@@ -101,6 +106,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let (args, list, git_commit) = match command {
         Command::Show { universe } => return show(data_dir, universe).await,
+        Command::Quarantine(command) => return quarantine::run(command, data_dir, clock).await,
+        Command::Lineage(args) => return lineage::run(args, data_dir).await,
         Command::ProveNoLeak(args) => return proof::run(args, data_dir).await,
         Command::Snapshots(command) => return snapshots::run(command, data_dir).await,
         Command::Raw(args) => return fetch::raw(args, data_dir),
@@ -158,6 +165,17 @@ fn tell(report: &BuildReport) -> anyhow::Result<()> {
             report.rejected.len(),
             file.display()
         );
+    }
+    let held = |class| report.held.iter().filter(|entry| entry.class == class).count();
+    let (pii, mnpi) = (held(QuarantineClass::Pii), held(QuarantineClass::Mnpi));
+    if pii + mnpi > 0 {
+        say!(
+            "  {} records are quarantined ({pii} pii, {mnpi} mnpi): `r2r data quarantine list`",
+            pii + mnpi
+        );
+    }
+    if report.released > 0 {
+        say!("  {} records came in by a reviewer's release", report.released);
     }
     Ok(())
 }

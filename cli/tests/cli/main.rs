@@ -66,6 +66,57 @@ fn writes_a_thesis_for_people_and_for_programs() {
     assert_eq!(json, stdout(&[&args[..], &["--json"]].concat()), "the same receipt, other bytes");
 }
 
+/// From the answer back to archives; what was changed after it was written is refused.
+#[test]
+fn follows_a_thesis_to_its_archives() {
+    let json = stdout(&["thesis", "AAPL", "--as-of", "2022-09-30", "--json"]);
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let tree = stdout(&["data", "lineage", "--thesis", &write("a.json", &json)]);
+    for part in
+        ["thesis AAPL as of 2022-09-30", "claim F1", "archive edgar-ratios 2.0.0", "licence MIT"]
+    {
+        assert!(tree.contains(part), "{part} is missing in\n{tree}");
+    }
+    let answer: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let id = answer["receipt"]["snapshot_id"].as_str().unwrap();
+    let time = answer["thesis"]["evidence"][0]["time"].as_str().unwrap();
+    for (changed, says) in [
+        (json.replace(id, &"0".repeat(64)), "receipt.snapshot_id 000000000000 is not in"),
+        (json.replacen(time, "2001-01-01T00:00:00Z", 1), "does not hold"),
+        ("{}".to_owned(), "is no answer of this program"),
+    ] {
+        let (code, line) = failure(&["data", "lineage", "--thesis", &write("b.json", &changed)]);
+        assert_eq!(code, 1, "{line}");
+        assert!(line.contains(says), "{line}");
+    }
+    let (_, line) = failure(&["data", "lineage", "--feature", "gross_marign"]);
+    assert!(line.contains("gross_margin"), "{line}");
+}
+
+#[test]
+fn the_quarantine_is_listed_without_personal_data() {
+    let list = stdout(&["data", "quarantine", "list"]);
+    assert!(list.contains("quarantined records of snapshot"), "{list}");
+    let (_, line) = failure(&["data", "quarantine", "show", "zzzz"]);
+    assert!(line.contains("data quarantine list"), "{line}");
+    let (_, line) = failure(&[
+        "data",
+        "quarantine",
+        "release",
+        "zzzz",
+        "--reviewer",
+        "Jane Doe",
+        "--reason",
+        "none",
+    ]);
+    assert!(line.contains("\"zzzz\" names 0 records"), "{line}");
+}
+
 /// The model decodes the beginning of a prompt once for all tickers of a date.
 #[test]
 fn prompts_of_a_date_begin_alike() {

@@ -9,8 +9,9 @@ use domain::{Clock, Digest};
 use indicatif::ProgressBar;
 
 use crate::{
-    Kind, LakeError, PackageCache, ProviderList, RawAnswer, Rejected, SnapshotStore, SourceList,
-    Universe, UniverseInfo,
+    Kind, LakeError, PackageCache, ProviderList, Quarantined, RawAnswer, Rejected, ReleaseLog,
+    SnapshotStore, SourceList, Universe, UniverseInfo,
+    gate::{Gate, content_digest, row_values},
     providers::{Live, check_feeds, read_live},
     records::{self, Feed, Parsed},
     snapshot::references,
@@ -51,6 +52,10 @@ pub struct BuildReport {
     pub records: Vec<(Kind, usize)>,
     /// Records that could not be read; also in `quarantine.jsonl` of the snapshot.
     pub rejected: Vec<Rejected>,
+    /// Records that the classifiers have held back; there as well.
+    pub held: Vec<Quarantined>,
+    /// Records that reviewers have released.
+    pub released: usize,
 }
 
 /// Fetches every package a universe needs into the cache. Blocks.
@@ -75,13 +80,14 @@ pub fn fetch_universe(options: &BuildOptions<'_>) -> Result<(), LakeError> {
 /// Fetches what the cache lacks, but asks no live provider: their feeds are read from
 /// the raw archive. Blocks.
 ///
-/// The same packages, archived answers, universe and features give the same id and the
-/// same bytes; a second build writes nothing, and one with later records only the files
-/// these are in. A killed build leaves no snapshot behind.
+/// The same packages, archived answers, universe, features and releases give the same id
+/// and the same bytes; a second build writes nothing, and one with later records only the
+/// files these are in. A killed build leaves no snapshot behind.
 ///
 /// # Errors
-/// Refuses sources and providers that are not listed or licensed; fails when a package
-/// cannot be fetched or read, the archive lacks an answer or the result cannot be written.
+/// Refuses sources and providers that are not listed, licensed or entitled, and releases
+/// that were changed; fails when a package cannot be fetched or read, the archive lacks an
+/// answer or the result cannot be written.
 pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeError> {
     let universe = options.universe;
     check_feeds(universe, options.providers)?;
@@ -101,13 +107,21 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
         },
         features: references(&crate::feature_catalogue()?),
         retrieval: universe.retrieval.reference(options.sources)?,
+        passed: Default::default(),
         kinds: Vec::new(),
         raw_answers: Vec::new(),
     };
+    let releases = ReleaseLog::open(options.data_dir)?;
+    let mut gate = Gate::new(&releases);
     let mut raw_answers = BTreeSet::new();
     for kind in Kind::ALL {
-        contents.kinds.push((kind, parse_kind(options, kind, &mut raw_answers)?));
+        let mut feeds = parse_kind(options, kind, &mut raw_answers)?;
+        for (source, parsed) in &mut feeds {
+            gate.pass(kind, &source.terms(), parsed)?;
+        }
+        contents.kinds.push((kind, feeds));
     }
+    contents.passed = gate.into_passed();
     contents.raw_answers = raw_answers.into_iter().collect();
     options.progress.set_message("writing the snapshot");
     let store = SnapshotStore::local(options.data_dir);
@@ -121,8 +135,48 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     let records = contents.kinds.iter().map(|(kind, feeds)| (*kind, count(feeds))).collect();
     let feeds = contents.kinds.into_iter().flat_map(|(_, feeds)| feeds);
     let rejected: Vec<Rejected> = feeds.flat_map(|(_, parsed)| parsed.rejected).collect();
-    tracing::info!(snapshot.id = %id, was_there, rejected = rejected.len(), "built snapshot");
-    Ok(BuildReport { id, dir: store.dir(id), already_built: was_there, records, rejected })
+    let mut held = contents.passed.quarantine;
+    held.retain(|entry| entry.digest.is_some());
+    let released = contents.passed.releases.len();
+    tracing::info!(
+        snapshot.id = %id, was_there, rejected = rejected.len(), held = held.len(), released,
+        "built snapshot"
+    );
+    let dir = store.dir(id);
+    Ok(BuildReport { id, dir, already_built: was_there, records, rejected, held, released })
+}
+
+/// Reads a quarantined record as its source gives it: columns by name, unmasked, for the
+/// eyes of a reviewer. Fetches what the cache lacks. Blocks.
+///
+/// # Errors
+/// Fails when the record could not be read in the first place, when the source has it no
+/// longer or with another content, and as building does.
+pub fn quarantined_record(
+    options: &BuildOptions<'_>,
+    entry: &Quarantined,
+) -> Result<Vec<(String, String)>, LakeError> {
+    let refuse =
+        |reason: &str| LakeError::NotReleasable { id: entry.id.short(), reason: reason.to_owned() };
+    let Some(digest) = entry.digest else {
+        return Err(refuse("it could not be read; what there is of it stands in the quarantine"));
+    };
+    for (source, Parsed { batch, .. }) in parse_kind(options, entry.kind, &mut BTreeSet::new())? {
+        if source.id != entry.source_id {
+            continue;
+        }
+        for row in 0..batch.num_rows() {
+            let values = row_values(&batch, row)?;
+            let is_it = |(name, value): &(String, Option<String>)| {
+                name == "record_id" && value.as_deref() == Some(&entry.place)
+            };
+            if values.iter().any(is_it) && content_digest(&batch, row)? == digest {
+                let shown = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
+                return Ok(shown.collect());
+            }
+        }
+    }
+    Err(refuse("its source does not hold this content any more; run `r2r data build`"))
 }
 
 /// Reads all feeds of a kind; `raw_answers` gets what those of live providers are from.

@@ -25,7 +25,7 @@ use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
     records::time_type,
-    scan::{UnboundTable, bound_to, scanned},
+    scan::{Reads, UnboundTable, bound_to, reads},
     tables::{AGE, Tables},
     window,
 };
@@ -210,6 +210,22 @@ impl Engine {
         execute(&self.closes, &self.bind(&tables)).await
     }
 
+    /// Returns which tables and views a feature's plan reads, and which of their columns. It
+    /// need not be one of the engine's.
+    pub(crate) async fn reads(&self, feature: &FeatureInfo) -> Result<Reads, LakeError> {
+        let planned = if feature.is_series() {
+            plan_series(&self.state, feature.kind, &[feature], &self.views).await?
+        } else {
+            plan(&self.state, &feature.file, &feature.sql, &self.views).await?
+        };
+        Ok(reads(&planned.plan)?)
+    }
+
+    /// Returns the same of each view.
+    pub(crate) fn view_reads(&self) -> Result<BTreeMap<&str, Reads>, LakeError> {
+        self.views.iter().map(|(name, view)| Ok((name.as_str(), reads(&view.plan)?))).collect()
+    }
+
     /// Adds the needed views to the tables. The others are not computed: most features
     /// are for research, and a read need not pay for their views.
     async fn with_views<'t>(
@@ -283,18 +299,18 @@ async fn plan(
     }
     let schema = Arc::new(plan.schema().as_arrow().clone());
     let plan = state.create_physical_plan(&plan).await.map_err(|e| bad(e.to_string()))?;
-    let (mut reads, mut ages) = (BTreeSet::new(), false);
-    for (table, columns) in scanned(&plan) {
+    let (mut inputs, mut ages) = (BTreeSet::new(), false);
+    for (table, columns) in reads(&plan)? {
         match views.iter().find(|(name, _)| *name == table) {
             Some((_, view)) => {
-                reads.extend(view.reads.iter().cloned());
+                inputs.extend(view.reads.iter().cloned());
                 ages |= view.ages;
             }
-            None => ages |= columns.iter().any(|column| column == AGE),
+            None => ages |= columns.contains(AGE),
         }
-        reads.insert(table);
+        inputs.insert(table);
     }
-    Ok(Planned { plan, schema, reads, ages })
+    Ok(Planned { plan, schema, reads: inputs, ages })
 }
 
 /// Plans the series of a kind as the columns of one query. An expression that does not

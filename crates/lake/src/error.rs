@@ -75,6 +75,54 @@ pub enum LakeError {
         /// The list.
         origin: String,
     },
+    /// Nobody has said that the content of a source or provider may be known.
+    #[error("{id:?} in {origin} {reason}")]
+    NotEntitled {
+        /// The source or provider.
+        id: String,
+        /// The list.
+        origin: String,
+        /// What is wrong, with the remedy.
+        reason: &'static str,
+    },
+    /// A record cannot be released from quarantine.
+    #[error("record {id} cannot be released: {reason}")]
+    NotReleasable {
+        /// The record's id in the quarantine.
+        id: String,
+        /// Why not, with the remedy.
+        reason: String,
+    },
+    /// No quarantined record is called so, or several are.
+    #[error("{id:?} names {found} records in the quarantine of snapshot {snapshot}: {remedy}")]
+    UnknownRecord {
+        /// What was asked for.
+        id: String,
+        /// How many are called so.
+        found: usize,
+        /// The snapshot.
+        snapshot: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The releases are not what was written.
+    #[error("{}:{line}: {reason}; restore the file from a copy: a release that cannot be trusted lets nothing in", path.display())]
+    BadReleases {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A thesis does not rest on the snapshot it names.
+    #[error("{claim}: {reason}")]
+    NotThisThesis {
+        /// The claim, or the part of the answer.
+        claim: String,
+        /// What differs, with the remedy.
+        reason: String,
+    },
     /// A provider cannot be asked, or does not answer as it should.
     #[error("{provider}: {reason}")]
     Provider {

@@ -7,6 +7,7 @@
 //! configs/universes/*.toml Universe       which names, which feeds
 //! PackageCache::fetch                     pip, digest, cache     <data>/packages/
 //! build_snapshot                          adapters               records of each kind
+//!                                         gate                   quarantine, releases, embargo
 //! SnapshotStore                           Parquet, manifests     <data>/objects, snapshots, refs
 //! Snapshot::load, ::read                  cut to as_of, features, evidence
 //! ```
@@ -21,8 +22,10 @@ mod calendar;
 mod engine;
 mod error;
 mod features;
+mod gate;
 mod kernels;
 mod labels;
+mod lineage;
 mod package;
 mod proof;
 mod providers;
@@ -43,13 +46,18 @@ mod window;
 
 pub use archive::Archive;
 pub use asof::as_of_join;
-pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe};
+pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe, quarantined_record};
 pub use error::LakeError;
 pub use features::{FeatureInfo, feature_catalogue};
+pub use gate::{
+    Embargo, Entitlement, Finding, QuarantineClass, Quarantined, Release, ReleaseLog,
+    find_quarantined, release,
+};
 pub use labels::{
     HORIZONS, InstrumentClass, LabelConfig, LabelRow, LabelScheme, Thresholds, VOLATILITY_WINDOW,
     label_rows,
 };
+pub use lineage::{Citation, Cited, Lineage, LineageNode, NodeKind};
 pub use package::PackageCache;
 pub use proof::{Leak, LeakProof};
 pub use providers::{

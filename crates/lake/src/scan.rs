@@ -3,7 +3,7 @@
 
 use std::{
     any::Any,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::{self, Formatter},
     sync::Arc,
 };
@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use datafusion::{
     arrow::{array::RecordBatch, compute::SortOptions, datatypes::SchemaRef},
     catalog::{Session, TableProvider},
-    common::{Result, internal_err, tree_node::TreeNodeRecursion},
+    common::{
+        Result, internal_err,
+        tree_node::{TreeNode, TreeNodeRecursion},
+    },
     execution::{SendableRecordBatchStream, TaskContext, runtime_env::RuntimeEnv},
     logical_expr::{Expr, TableType},
     physical_expr::{
@@ -96,18 +99,20 @@ struct UnboundScan {
     properties: Arc<PlanProperties>,
 }
 
-/// Returns the tables a plan reads, and which of their columns.
-pub(crate) fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Vec<(String, Vec<String>)> {
-    let mut found = Vec::new();
-    let mut rest = vec![plan];
-    while let Some(node) = rest.pop() {
+/// Tables by name, with the columns that are read.
+pub(crate) type Reads = BTreeMap<String, BTreeSet<String>>;
+
+/// Returns what a plan reads, as it stands: what the optimiser has dropped is not in it.
+pub(crate) fn reads(plan: &Arc<dyn ExecutionPlan>) -> Result<Reads> {
+    let mut found = Reads::new();
+    plan.apply(|node| {
         if let Some(scan) = (node.as_ref() as &dyn Any).downcast_ref::<UnboundScan>() {
-            let columns = scan.schema().fields().iter().map(|field| field.name().clone()).collect();
-            found.push((scan.table.clone(), columns));
+            let columns = found.entry(scan.table.clone()).or_default();
+            columns.extend(scan.schema().fields().iter().map(|field| field.name().clone()));
         }
-        rest.extend(node.children());
-    }
-    found
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
 }
 
 /// The tables of one point in time, by the names queries use.

@@ -8,7 +8,7 @@ use std::{
 use domain::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::LakeError;
+use crate::{Embargo, Entitlement, LakeError};
 
 /// How a package is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,10 @@ pub struct Source {
     pub licence: String,
     /// Whether the content may be published along with a snapshot.
     pub redistributable: bool,
+    /// Who may know its content; none is as good as [`Entitlement::Restricted`].
+    pub entitlement: Option<Entitlement>,
+    /// Until when nobody may know a record.
+    pub embargo: Option<Embargo>,
     /// What a reviewer has to know.
     #[serde(default)]
     pub note: String,
@@ -163,7 +167,8 @@ impl SourceList {
     /// Returns a source that may be ingested.
     ///
     /// # Errors
-    /// Refuses a source that is not listed or states no licence.
+    /// Refuses a source that is not listed, states no licence, or that this program is not
+    /// entitled to.
     pub fn get(&self, id: &str) -> Result<&Source, LakeError> {
         let origin = self.origin.clone();
         let Some(source) = self.sources.get(id) else {
@@ -172,6 +177,11 @@ impl SourceList {
         if source.licence.trim().is_empty() {
             return Err(LakeError::UnlicensedSource { id: id.to_owned(), origin });
         }
+        Entitlement::check(source.entitlement).map_err(|reason| LakeError::NotEntitled {
+            id: id.to_owned(),
+            origin,
+            reason,
+        })?;
         Ok(source)
     }
 
@@ -196,8 +206,29 @@ mod tests {
     }
 
     #[test]
+    fn a_source_without_entitlement_or_a_restricted_one_is_refused_with_the_remedy() {
+        let text = "[a]\npackage='a'\nversion='1'\narchive='wheel'\nredistributable=true\nlicence='MIT'\n\
+             sha256='ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'\n";
+        let refusal = |extra: &str| {
+            let list = SourceList::parse("s.toml", &format!("{text}{extra}")).unwrap();
+            list.get("a").map(|source| source.embargo).map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            refusal("").unwrap_err(),
+            "\"a\" in s.toml states no entitlement: review who may know its content and set \
+             `entitlement` to \"public\" or \"licensed\", or remove it"
+        );
+        let restricted = refusal("entitlement='restricted'\n").unwrap_err();
+        assert!(restricted.starts_with("\"a\" in s.toml is restricted: "), "{restricted}");
+        assert_eq!(refusal("entitlement='public'\n"), Ok(None));
+        let embargo = refusal("entitlement='licensed'\nembargo={hours=24}\n").unwrap();
+        assert!(embargo.is_some());
+    }
+
+    #[test]
     fn an_unlisted_or_unlicensed_source_is_refused_with_the_remedy() {
         let text = "[a]\npackage='a'\nversion='1'\narchive='wheel'\nredistributable=true\nlicence=' '\n\
+             entitlement='public'\n\
              sha256='ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'\n";
         let list = SourceList::parse("s.toml", text).unwrap();
         let unlisted = list.get("b").unwrap_err().to_string();
@@ -211,7 +242,13 @@ mod tests {
             unlicensed.starts_with("source \"a\" in s.toml has no licence: review"),
             "{unlicensed}"
         );
-        for bad in [format!("{text}colour='red'\n"), text.replace("'a'", "'--index a'")] {
+        for bad in [
+            format!("{text}colour='red'\n"),
+            text.replace("'a'", "'--index a'"),
+            text.replace("'public'", "'secret'"),
+            format!("{text}embargo={{}}\n"),
+            format!("{text}embargo={{hours=2,days=1}}\n"),
+        ] {
             assert!(
                 matches!(SourceList::parse("s.toml", &bad), Err(LakeError::Config { .. })),
                 "{bad}"

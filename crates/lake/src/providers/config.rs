@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, path::Path};
 use serde::Deserialize;
 
 use super::Adapter;
-use crate::LakeError;
+use crate::{Embargo, Entitlement, LakeError};
 
 /// A provider that may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -29,6 +29,10 @@ pub struct Provider {
     pub licence: String,
     /// Whether its content may be published along with a snapshot.
     pub redistributable: bool,
+    /// Who may know its content; none is as good as [`Entitlement::Restricted`].
+    pub entitlement: Option<Entitlement>,
+    /// Until when nobody may know a record.
+    pub embargo: Option<Embargo>,
     /// What a reviewer has to know.
     #[serde(default)]
     pub note: String,
@@ -110,7 +114,8 @@ impl ProviderList {
     /// Returns a provider that may be asked.
     ///
     /// # Errors
-    /// Refuses a provider that is not listed or states no licence.
+    /// Refuses a provider that is not listed, states no licence, or that this program is
+    /// not entitled to.
     pub fn get(&self, id: &str) -> Result<&Provider, LakeError> {
         let origin = self.origin.clone();
         let Some(provider) = self.providers.get(id) else {
@@ -121,6 +126,11 @@ impl ProviderList {
         if provider.licence.trim().is_empty() {
             return Err(LakeError::UnlicensedProvider { id: id.to_owned(), origin });
         }
+        Entitlement::check(provider.entitlement).map_err(|reason| LakeError::NotEntitled {
+            id: id.to_owned(),
+            origin,
+            reason,
+        })?;
         Ok(provider)
     }
 
@@ -183,6 +193,9 @@ mod tests {
         let bare = text.replace("licence = \"Yahoo Terms of Service (personal use)\"", "");
         let error = ProviderList::parse("p.toml", &bare).unwrap().get("yahoo").unwrap_err();
         assert!(error.to_string().contains("has no licence"), "{error}");
+        let restricted = text.replace("entitlement = \"licensed\"", "entitlement = \"restricted\"");
+        let error = ProviderList::parse("p.toml", &restricted).unwrap().get("yahoo").unwrap_err();
+        assert!(error.to_string().starts_with("\"yahoo\" in p.toml is restricted"), "{error}");
 
         for (from, to) in [
             ("timeout_s = 120", "timeout = 120"),

@@ -355,6 +355,7 @@ fn source(provider: &Provider, answers: &[RawAnswer]) -> FeedSource {
         },
         licence: provider.licence.clone(),
         redistributable: provider.redistributable,
+        embargo: provider.embargo,
     }
 }
 

@@ -52,6 +52,9 @@ pub struct TableMapping {
     pub known_at: TimeRule,
     /// What a row is about in time; as `known_at` where absent.
     pub event_time: Option<TimeRule>,
+    /// Until when nobody may know a row; an empty cell is no embargo. It only ever moves
+    /// `known_at` to later.
+    pub embargo_until: Option<TimeRule>,
 }
 
 /// An instant made of a column.
@@ -143,7 +146,9 @@ fn check_mapping<R: FromCells>(
             )));
         }
     }
-    let times = [Some(&mapping.known_at), mapping.event_time.as_ref()].into_iter().flatten();
+    let times =
+        [Some(&mapping.known_at), mapping.event_time.as_ref(), mapping.embargo_until.as_ref()];
+    let times = times.into_iter().flatten();
     let used = mapping.columns.values().chain(times.clone().map(|rule| &rule.column));
     for column in used {
         if !columns.contains_key(column) {
@@ -160,10 +165,14 @@ fn check_mapping<R: FromCells>(
 }
 
 fn head(feed: &Feed<'_>, member: &str, ticker: String, cells: &Cells<'_>) -> Result<Head, String> {
-    let known_at = cells.time(&cells.mapping.known_at)?;
+    let first_known = cells.time(&cells.mapping.known_at)?;
     let event_time = match &cells.mapping.event_time {
         Some(rule) => cells.time(rule)?,
-        None => known_at,
+        None => first_known,
+    };
+    let known_at = match &cells.mapping.embargo_until {
+        Some(rule) if cells.column(&rule.column).is_some() => first_known.max(cells.time(rule)?),
+        _ => first_known,
     };
     let given = |field: &str| cells.text(field).map(str::to_owned);
     let record_id = match given("record_id") {

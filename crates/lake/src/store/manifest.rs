@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::names;
-use crate::{Kind, RetrievalRef, universe::Name};
+use crate::{Kind, Release, RetrievalRef, universe::Name};
 
 /// The schema of `manifest.json`, JSON Schema draft 2020-12.
 pub const MANIFEST_SCHEMA: &str = include_str!("../../../../schemas/data_manifest.schema.json");
@@ -49,8 +49,11 @@ pub struct Manifest {
     /// in the document, where all are from packages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub raw_answers: Vec<RawAnswer>,
-    /// The records that could not be read.
+    /// The records that did not come in.
     pub quarantine: Quarantine,
+    /// Reviewers' decisions that have let records in, by id; left out where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
     /// The feature files reads are computed with.
     pub features: Vec<FeatureRef>,
     /// How reads rank the texts they quote.

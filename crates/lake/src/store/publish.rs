@@ -13,7 +13,12 @@ use super::{
     read::{REQUESTS_MAX, Wanted, in_parallel},
     validate,
 };
-use crate::{Kind, LakeError, Rejected, RetrievalRef, Source, records::Parsed, tables::Tables};
+use crate::{
+    Embargo, Kind, LakeError, Quarantined, RetrievalRef, Source,
+    gate::{Passed, Terms},
+    records::Parsed,
+    tables::Tables,
+};
 
 /// What a build hands over.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) universe: UniverseInfo,
     pub(crate) features: Vec<FeatureRef>,
     pub(crate) retrieval: RetrievalRef,
+    /// What did not come in, and what came in by a reviewer's decision.
+    pub(crate) passed: Passed,
     /// The records of each kind from each of its sources.
     pub(crate) kinds: Vec<(Kind, Vec<(FeedSource, Parsed)>)>,
     /// The answers of live providers they are from, sorted.
@@ -38,9 +45,16 @@ pub(crate) struct FeedSource {
     pub(crate) package: PackageRef,
     pub(crate) licence: String,
     pub(crate) redistributable: bool,
+    /// Until when nobody may know its records.
+    pub(crate) embargo: Option<Embargo>,
 }
 
 impl FeedSource {
+    /// Returns what the gate has to know.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        Terms { source_id: &self.id, embargo: self.embargo }
+    }
+
     /// Describes some members of a package.
     pub(crate) fn of_package(source: &Source, members: &[String]) -> Self {
         let url = match members {
@@ -60,6 +74,7 @@ impl FeedSource {
             package,
             licence: source.licence.clone(),
             redistributable: source.redistributable,
+            embargo: source.embargo,
         }
     }
 }
@@ -114,11 +129,8 @@ impl SnapshotStore {
                 stream::iter(puts).buffered(REQUESTS_MAX).try_collect::<Vec<_>>().await?;
                 data_sources.extend(entries);
             }
-            let parsed = contents.kinds.iter().flat_map(|(_, feeds)| feeds);
-            let rejected: Vec<&Rejected> =
-                parsed.flat_map(|(_, parsed)| &parsed.rejected).collect();
-            let quarantine = json_lines(&rejected)?;
-            let manifest = manifest(contents, data_sources, rejected.len(), &quarantine)?;
+            let quarantine = json_lines(&contents.passed.quarantine)?;
+            let manifest = manifest(contents, data_sources, &quarantine)?;
             let was_there = self.finish(guard, &manifest, quarantine).await?;
             self.move_refs(held, manifest.hash).await?;
             Ok(Published { id: manifest.hash, was_there })
@@ -290,7 +302,6 @@ fn entry(
 fn manifest(
     contents: &Contents<'_>,
     data_sources: Vec<DataSource>,
-    rejected: usize,
     quarantine: &Bytes,
 ) -> Result<Manifest, LakeError> {
     let manifest = Manifest {
@@ -302,7 +313,11 @@ fn manifest(
         universe: contents.universe.clone(),
         data_sources,
         raw_answers: contents.raw_answers.clone(),
-        quarantine: Quarantine { record_count: rejected as u64, file_hash: Digest::of(quarantine) },
+        quarantine: Quarantine {
+            record_count: contents.passed.quarantine.len() as u64,
+            file_hash: Digest::of(quarantine),
+        },
+        releases: contents.passed.releases.clone(),
         features: contents.features.clone(),
         retrieval: contents.retrieval.clone(),
         labels: Vec::new(),
@@ -315,9 +330,9 @@ fn manifest(
     Ok(manifest)
 }
 
-fn json_lines(rejected: &[&Rejected]) -> Result<Bytes, LakeError> {
+fn json_lines(quarantine: &[Quarantined]) -> Result<Bytes, LakeError> {
     let mut lines = Vec::new();
-    for record in rejected {
+    for record in quarantine {
         let line = serde_json::to_vec(record);
         lines.extend(line.map_err(|e| unwritable("quarantine.jsonl", &e))?);
         lines.push(b'\n');

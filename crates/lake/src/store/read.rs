@@ -14,7 +14,7 @@ use datafusion::arrow::array::RecordBatch;
 use domain::Digest;
 use futures::{StreamExt as _, stream};
 
-use super::{DataSource, Manifest, SnapshotStore, encode, files::Held};
+use super::{DataSource, Manifest, SnapshotStore, encode, files::Held, names};
 use crate::{Kind, LakeError};
 
 /// Requests to an object store at the same time.
@@ -52,6 +52,13 @@ impl SnapshotStore {
             kinds.entry(source.source_type).or_default().push(batch?);
         }
         kinds.into_iter().map(|(kind, files)| Ok((kind, encode::join(kind, &files)?))).collect()
+    }
+
+    /// Reads the quarantine file of a snapshot, checked against its digest.
+    pub(crate) async fn quarantine_bytes(&self, manifest: &Manifest) -> Result<Bytes, LakeError> {
+        let path = names::quarantine(manifest.hash);
+        let held = self.files.get(&path).await?;
+        self.check(&Wanted { path, digest: manifest.quarantine.file_hash }, held)
     }
 
     /// Reads files, checks each against its digest and works on it, on all cores.

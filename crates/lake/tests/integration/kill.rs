@@ -160,7 +160,7 @@ fn package(dir: &Path) -> lake::Source {
         fs::write(path, &wheel).unwrap();
     }
     let list = format!(
-        "[test]\npackage='r2r-test-package'\nversion='1'\narchive='wheel'\nsha256='{}'\nlicence='MIT'\nredistributable=true",
+        "[test]\npackage='r2r-test-package'\nversion='1'\narchive='wheel'\nsha256='{}'\nlicence='MIT'\nredistributable=true\nentitlement='public'",
         Digest::of(&wheel)
     );
     SourceList::parse("sources.toml", &list).unwrap().get("test").unwrap().clone()

@@ -10,8 +10,10 @@
 
 mod build;
 mod catalogue;
+mod gate;
 mod kill;
 mod leak;
+mod lineage;
 mod pit;
 mod providers;
 mod read;

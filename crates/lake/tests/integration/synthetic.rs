@@ -187,6 +187,7 @@ archive = "wheel"
 sha256 = "{sha256}"
 licence = "Apache-2.0"
 redistributable = true
+entitlement = "public"
 [synth.members]
 bars = "bars.csv"
 index = "index.csv"

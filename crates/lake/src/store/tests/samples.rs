@@ -16,7 +16,8 @@ use datafusion::object_store::{
 use futures::stream::BoxStream;
 
 use crate::{
-    Kind, Rejected, RetrievalConfig, Source, SourceList, UniverseInfo,
+    Kind, Rejected, ReleaseLog, RetrievalConfig, Source, SourceList, UniverseInfo,
+    gate::Gate,
     records::{Head, IndexBar, Rows, finish},
     store::{Contents, FeedSource, SnapshotStore, files::Files, remote::RemoteFiles},
 };
@@ -24,7 +25,7 @@ use crate::{
 /// Returns the one source of the samples.
 pub(super) fn source() -> Source {
     let text = format!(
-        "[synth]\npackage='p'\nversion='1'\narchive='wheel'\nsha256='{}'\nlicence='MIT'\nredistributable=true",
+        "[synth]\npackage='p'\nversion='1'\narchive='wheel'\nsha256='{}'\nlicence='MIT'\nredistributable=true\nentitlement='public'",
         "0".repeat(64)
     );
     SourceList::parse("sources.toml", &text).unwrap().get("synth").unwrap().clone()
@@ -65,19 +66,19 @@ pub(super) fn contents(source: &Source, days: u64, changed: Option<u64>) -> Cont
         {"ticker":"AAA","company":"Alpha","issuer_ciks":[1],"aliases":[],"symbols":{}}]}"#;
     let universe: UniverseInfo = serde_json::from_str(universe).unwrap();
     let none = SourceList::parse("sources.toml", "").unwrap();
+    let releases = ReleaseLog::open(std::path::Path::new("no such directory")).unwrap();
+    let mut gate = Gate::new(&releases);
+    let source = FeedSource::of_package(source, &rows.members);
+    let mut parsed = finish(rows).unwrap();
+    gate.pass(Kind::Index, &source.terms(), &mut parsed).unwrap();
     Contents {
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         git_commit: "unknown",
         universe,
         features: Vec::new(),
         retrieval: RetrievalConfig::default().reference(&none).unwrap(),
-        kinds: vec![
-            (
-                Kind::Index,
-                vec![(FeedSource::of_package(source, &rows.members), finish(rows).unwrap())],
-            ),
-            (Kind::News, vec![]),
-        ],
+        passed: gate.into_passed(),
+        kinds: vec![(Kind::Index, vec![(source, parsed)]), (Kind::News, vec![])],
         raw_answers: Vec::new(),
     }
 }
