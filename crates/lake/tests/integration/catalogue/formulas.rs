@@ -346,8 +346,9 @@ impl World {
 
     fn economy(&self) -> Values {
         let vix: Vec<(i32, f64)> = self.series("VIX").into_iter().collect();
+        let is_fresh = |end: i32, days: i32| self.today() - end <= days;
         let year = vix.len().checked_sub(252).map(|from| &vix[from..]);
-        let score = year.map(|year| {
+        let score = year.filter(|year| is_fresh(year[251].0, 10)).map(|year| {
             let mean = year.iter().map(|(_, v)| v).sum::<f64>() / 252.0;
             let squares: f64 = year.iter().map(|(_, v)| (v - mean).powi(2)).sum();
             (year[251].1 - mean) / (squares / 251.0).sqrt()
@@ -356,21 +357,23 @@ impl World {
         let spreads: Vec<(i32, f64)> =
             baa.iter().filter_map(|(end, b)| Some((*end, (b - aaa.get(end)?) / 100.0))).collect();
         let spread_change = spreads.last_chunk::<2>().and_then(|[past, now]| {
-            let is_month = (20..=40).contains(&(now.0 - past.0)) && self.today() - now.0 <= 75;
+            let is_month = (20..=40).contains(&(now.0 - past.0)) && is_fresh(now.0, 75);
             is_month.then_some(now.1 - past.1)
         });
         let (ten, two) = (self.series("DGS10"), self.series("DGS2"));
-        let slope = ten.iter().rev().find_map(|(end, t)| Some((t - two.get(end)?) / 100.0));
+        let of_day = |(end, t): (&i32, &f64)| Some((*end, (t - two.get(end)?) / 100.0));
+        let slope = ten.iter().rev().find_map(of_day).filter(|(end, _)| is_fresh(*end, 10));
         let output = self.series("GDP");
         let growth = output.iter().rev().find_map(|(end, now)| {
             let past = output.range(end - 380..=end - 350).next()?.1;
-            Some(now / past - 1.0)
+            Some((*end, now / past - 1.0))
         });
+        let growth = growth.filter(|(end, _)| is_fresh(*end, 220));
         BTreeMap::from([
             ("vix_zscore_252d", score),
             ("baa_aaa_spread_change", spread_change),
-            ("yield_slope_10y_2y", slope),
-            ("gdp_growth_yoy", growth),
+            ("yield_slope_10y_2y", slope.map(|(_, slope)| slope)),
+            ("gdp_growth_yoy", growth.map(|(_, growth)| growth)),
         ])
     }
 }
