@@ -247,6 +247,7 @@ async fn a_reviewer_reads_the_record_itself() {
         data_dir: dir.path(),
         universe: &universe,
         sources: &sources,
+        providers: &lake::ProviderList::builtin().unwrap(),
         git_commit: "unknown",
         clock: &FixedClock(NOON.parse().unwrap()),
         progress: &indicatif::ProgressBar::hidden(),
