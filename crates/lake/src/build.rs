@@ -11,7 +11,7 @@ use indicatif::ProgressBar;
 use crate::{
     Kind, LakeError, PackageCache, ProviderList, Quarantined, RawAnswer, Rejected, ReleaseLog,
     SnapshotStore, SourceList, Universe, UniverseInfo,
-    gate::{Gate, content_digest, row_values},
+    gate::{Gate, content_digest, row_values, text},
     providers::{Live, check_feeds, read_live},
     records::{self, Feed, Parsed},
     snapshot::references,
@@ -166,13 +166,10 @@ pub fn quarantined_record(
             continue;
         }
         for row in 0..batch.num_rows() {
-            let values = row_values(&batch, row)?;
-            let is_it = |(name, value): &(String, Option<String>)| {
-                name == "record_id" && value.as_deref() == Some(&entry.place)
-            };
-            if values.iter().any(is_it) && content_digest(&batch, row)? == digest {
-                let shown = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
-                return Ok(shown.collect());
+            let is_it = text(&batch, "record_id", row) == entry.place;
+            if is_it && content_digest(&batch, row)? == digest {
+                let values = row_values(&batch, row)?.into_iter();
+                return Ok(values.filter_map(|(name, value)| Some((name, value?))).collect());
             }
         }
     }

@@ -353,8 +353,7 @@ fn bad_query(file: &str, reason: String) -> LakeError {
 fn check_columns(file: &str, schema: &SchemaRef) -> Result<(), LakeError> {
     for required in ["value", "event_time", "known_at"] {
         if schema.column_with_name(required).is_none() {
-            let reason = format!("its query returns no column {required}");
-            return Err(LakeError::Feature { file: file.to_owned(), reason });
+            return Err(bad_query(file, format!("its query returns no column {required}")));
         }
     }
     Ok(())
@@ -365,11 +364,10 @@ fn feature_row(
     batch: &RecordBatch,
     value_column: &str,
 ) -> Result<Option<FeatureRow>, LakeError> {
-    let bad = |reason: String| LakeError::Feature { file: file.to_owned(), reason };
     match batch.num_rows() {
         0 => return Ok(None),
         1 => {}
-        n => return Err(bad(format!("its query returned {n} rows, not one"))),
+        n => return Err(bad_query(file, format!("its query returned {n} rows, not one"))),
     }
     let column = |name: &str, to: &DataType| {
         let column = batch.column_by_name(name);

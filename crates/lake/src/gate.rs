@@ -225,7 +225,7 @@ pub(crate) fn row_values(
 }
 
 /// Returns a column's text in a row; nothing where there is no such column.
-fn text<'b>(batch: &'b RecordBatch, column: &str, row: usize) -> &'b str {
+pub(crate) fn text<'b>(batch: &'b RecordBatch, column: &str, row: usize) -> &'b str {
     let column = batch.column_by_name(column).and_then(|column| column.as_string_view_opt());
     column.filter(|column| column.is_valid(row)).map_or("", |column| column.value(row))
 }

@@ -189,7 +189,8 @@ impl Snapshot {
         let engine = Engine::new(&self.tables, vec![feature.clone()]).await?;
         let kinds = engine.events_of(&feature.name).unwrap_or_default();
         let (mut tickers, mut ends, mut found) = (Vec::new(), Vec::new(), Vec::new());
-        let mut of_rows: Vec<&str> = texts(keys, "ticker")?.iter().flatten().collect();
+        let of_keys: Vec<&str> = texts(keys, "ticker")?.iter().flatten().collect();
+        let mut of_rows = of_keys.clone();
         of_rows.dedup();
         progress.inc_length(of_rows.len() as u64);
         for text in of_rows {
@@ -210,8 +211,7 @@ impl Snapshot {
         let sessions = days(keys)?;
         let ends =
             (0..keys.num_rows()).map(|row| end_of(sessions, row).instant().timestamp_micros());
-        let texts: Vec<&str> = texts(keys, "ticker")?.iter().flatten().collect();
-        let rows = event_batch(&texts, ends.collect(), vec![0; keys.num_rows()])?;
+        let rows = event_batch(&of_keys, ends.collect(), vec![0; keys.num_rows()])?;
         let joined = as_of_join(&rows, &states, "ticker", None)?;
         let states = joined.column_by_name("state_right").ok_or_else(|| column_error("state"))?;
         let value = |(row, state): (usize, Option<u64>)| {

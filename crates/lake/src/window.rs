@@ -225,7 +225,7 @@ fn floats(column: &ArrayRef) -> Vec<f64> {
 }
 
 /// SQL's `lag(value, n)` with n 1 by default, in the place of DataFusion's, which takes it
-/// row by row: half the time of a read.
+/// row by row.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Lag {
     signature: Signature,

@@ -11,7 +11,7 @@ use domain::{AsOfRead, EvidenceId, EvidenceItem, EvidenceKind, Feature, Provenan
 use serde::Deserialize;
 
 use super::{Builder, Lineage, NodeKind, Scope};
-use crate::{FeatureInfo, Kind, LakeError, Snapshot};
+use crate::{FeatureInfo, Kind, LakeError, Snapshot, gate::text};
 
 /// A number that went through JSON may differ in its last bit.
 const RELATIVE_ERROR: f64 = 1e-12;
@@ -268,7 +268,6 @@ fn latest(
     let tables: BTreeSet<String> = made_of.into_iter().map(|table| table.label.clone()).collect();
     let known = feature.provenance.known_at.timestamp_micros();
     let about = feature.provenance.event_time.timestamp_micros();
-    let mut found = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| tables.contains(kind.table())) {
         let ticker = if kind.has_ticker() { read.ticker().as_str() } else { "" };
         let Some(batch) = snapshot.tables.rows(kind, ticker) else { continue };
@@ -277,9 +276,6 @@ fn latest(
                 && time(&batch, "event_time", *row) == Some(about)
         };
         let rows: Vec<usize> = (0..batch.num_rows()).filter(is_latest).collect();
-        found.push((kind, batch, rows));
-    }
-    for (kind, batch, rows) in found {
         match rows.as_slice() {
             [] => {}
             [only] => {
@@ -336,11 +332,6 @@ fn missing(file: &str, record_id: &str) -> LakeError {
 
 fn row_of(batch: &RecordBatch, record_id: &str) -> Option<usize> {
     (0..batch.num_rows()).find(|&row| text(batch, "record_id", row) == record_id)
-}
-
-fn text<'b>(batch: &'b RecordBatch, column: &str, row: usize) -> &'b str {
-    let column = batch.column_by_name(column).and_then(|column| column.as_string_view_opt());
-    column.map_or("", |column| column.value(row))
 }
 
 fn time(batch: &RecordBatch, column: &str, row: usize) -> Option<i64> {
