@@ -131,9 +131,8 @@ impl Snapshot {
             .filter(|feature| !columns.contains_key(&feature.name))
             .cloned()
             .partition(|feature| engine.events_of(&feature.name).is_some());
-        for feature in &events {
-            let column = self.column_of_events(feature, &keys, progress).await?;
-            columns.insert(feature.name.clone(), column);
+        if !events.is_empty() {
+            columns.extend(self.columns_of_events(&events, &keys, progress).await?);
         }
         if !others.is_empty() {
             columns.extend(self.columns_of_reads(&others, &keys, progress).await?);
@@ -178,16 +177,17 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Computes a feature that changes with the arrival of records alone: by a read on each
+    /// Computes features that change with the arrival of records alone: by a read on each
     /// day on which some arrived, joined to the rows.
-    async fn column_of_events(
+    async fn columns_of_events(
         &self,
-        feature: &FeatureInfo,
+        features: &[FeatureInfo],
         keys: &RecordBatch,
         progress: &ProgressBar,
-    ) -> Result<ArrayRef, LakeError> {
-        let engine = Engine::new(&self.tables, vec![feature.clone()]).await?;
-        let kinds = engine.events_of(&feature.name).unwrap_or_default();
+    ) -> Result<Vec<(String, ArrayRef)>, LakeError> {
+        let engine = Engine::new(&self.tables, features.to_vec()).await?;
+        let kinds = features.iter().filter_map(|feature| engine.events_of(&feature.name));
+        let kinds = kinds.flatten().collect();
         let (mut tickers, mut ends, mut found) = (Vec::new(), Vec::new(), Vec::new());
         let of_keys: Vec<&str> = texts(keys, "ticker")?.iter().flatten().collect();
         let mut of_rows = of_keys.clone();
@@ -200,26 +200,32 @@ impl Snapshot {
             for date in [NaiveDate::MIN].into_iter().chain(dates) {
                 let as_of = AsOf::end_of(date);
                 let tables = self.tables.cut(&ticker, as_of)?;
-                let mut rows = engine.run(tables.by_name()).await?;
                 tickers.push(text);
                 ends.push(as_of.instant().timestamp_micros());
-                found.push(rows.pop().flatten());
+                found.push(engine.run(tables.by_name()).await?);
             }
             progress.inc(1);
         }
-        let states = event_batch(&tickers, ends, (0..).take(found.len()).collect())?;
+        let states: ArrayRef = Arc::new((0..).take(found.len()).collect::<UInt64Array>());
+        let states = RecordBatch::try_from_iter(
+            timed(&tickers, ends).into_iter().chain([("state", states)]),
+        )?;
         let sessions = days(keys)?;
         let ends =
             (0..keys.num_rows()).map(|row| end_of(sessions, row).instant().timestamp_micros());
-        let rows = event_batch(&of_keys, ends.collect(), vec![0; keys.num_rows()])?;
+        let rows = RecordBatch::try_from_iter(timed(&of_keys, ends.collect()))?;
         let joined = as_of_join(&rows, &states, "ticker", None)?;
-        let states = joined.column_by_name("state_right").ok_or_else(|| column_error("state"))?;
-        let value = |(row, state): (usize, Option<u64>)| {
-            let found = found.get(usize::try_from(state?).ok()?)?.as_ref()?;
-            times(feature, found, end_of(sessions, row)).map(|_| found.value)
+        let states = joined.column_by_name("state").ok_or_else(|| column_error("state"))?;
+        let states = states.as_primitive::<UInt64Type>();
+        let column = |(i, feature): (usize, &FeatureInfo)| {
+            let value = |(row, state): (usize, Option<u64>)| {
+                let found = found.get(usize::try_from(state?).ok()?)?[i].as_ref()?;
+                times(feature, found, end_of(sessions, row)).map(|_| found.value)
+            };
+            let values = states.iter().enumerate().map(value).collect::<Float64Array>();
+            (feature.name.clone(), Arc::new(values) as ArrayRef)
         };
-        let states = states.as_primitive::<UInt64Type>().iter().enumerate();
-        Ok(Arc::new(states.map(value).collect::<Float64Array>()))
+        Ok(features.iter().enumerate().map(column).collect())
     }
 
     /// Computes features by a read at the end of the day of each row.
@@ -470,18 +476,11 @@ fn end_of(sessions: &Date32Array, row: usize) -> AsOf {
     AsOf::end_of(Date32Type::to_naive_date_opt(sessions.value(row)).unwrap_or_default())
 }
 
-/// Makes rows to be joined: ticker, time and a number.
-fn event_batch(
-    tickers: &[&str],
-    times: Vec<i64>,
-    states: Vec<u64>,
-) -> Result<RecordBatch, LakeError> {
-    let columns: [(&str, ArrayRef); 3] = [
-        ("ticker", Arc::new(StringViewArray::from_iter_values(tickers))),
-        ("known_at", Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))),
-        ("state", Arc::new(UInt64Array::from(states))),
-    ];
-    Ok(RecordBatch::try_from_iter(columns)?)
+/// Returns the columns that rows are joined on.
+fn timed(tickers: &[&str], times: Vec<i64>) -> [(&'static str, ArrayRef); 2] {
+    let times = TimestampMicrosecondArray::from(times).with_timezone("UTC");
+    let tickers = StringViewArray::from_iter_values(tickers);
+    [("ticker", Arc::new(tickers)), ("known_at", Arc::new(times))]
 }
 
 fn column_error(name: &str) -> LakeError {
