@@ -7,9 +7,11 @@ use chrono::NaiveDate;
 use clap::{Args, Subcommand};
 use domain::{AsOf, Section, Ticker};
 use lake::{
-    DEFAULT_UNIVERSE, FeatureInfo, PanelOptions, Snapshot, feature_catalogue, write_derived,
+    DEFAULT_UNIVERSE, FeatureInfo, Panel, PanelOptions, Snapshot, feature_catalogue, write_derived,
 };
 
+#[cfg(feature = "ballista")]
+use crate::screen::spinner;
 use crate::screen::{progress, say};
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +34,8 @@ pub(crate) enum Command {
     },
     /// Compute features at every session into a Parquet file.
     #[command(after_help = "Examples:\n  r2r features build\n  \
-        r2r features build vol_20d news_count_30d --from 2020-01-01 --every 5\n\n\
+        r2r features build vol_20d news_count_30d --from 2020-01-01 --every 5\n  \
+        r2r features build --engine df://127.0.0.1:50050\n\n\
         The file reads unchanged in pandas and polars: columns ticker, session, event_time,\n\
         known_at, then one per feature. Values equal those of a read at the same date.")]
     Build(Build),
@@ -61,6 +64,14 @@ pub(crate) struct Build {
     /// Keep every n-th session of a name.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
+    /// Compute on a Ballista cluster: its scheduler, as df://HOST:PORT. The file has the same
+    /// bytes. Needs a program built with `--features cli/ballista`.
+    #[arg(long, value_name = "URL")]
+    engine: Option<String>,
+    /// Parts that a cluster's work is cut into; about two for each of its cores.
+    #[arg(long, value_name = "N", default_value_t = 8, requires = "engine",
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    engine_tasks: u32,
 }
 
 #[derive(Debug, Args)]
@@ -153,10 +164,16 @@ async fn build(args: &Build, data_dir: &Path) -> anyhow::Result<()> {
         to: args.to,
         every: args.every as usize,
     };
-    let progress = progress()?;
-    progress.set_message("computing features");
-    let panel = snapshot.panel(&options, &progress).await?;
-    progress.finish_and_clear();
+    let panel = match &args.engine {
+        None => {
+            let progress = progress()?;
+            progress.set_message("computing features");
+            let panel = snapshot.panel(&options, &progress).await?;
+            progress.finish_and_clear();
+            panel
+        }
+        Some(engine) => panel_on(engine, args.engine_tasks, &snapshot, &options).await?,
+    };
     let path = write_derived(data_dir, &snapshot, "features.parquet", &panel.batch)?;
     say!(
         "{} rows of {} features of universe {} (snapshot {}) are in {}",
@@ -168,6 +185,29 @@ async fn build(args: &Build, data_dir: &Path) -> anyhow::Result<()> {
     );
     say!("bias: {}", snapshot.manifest().universe.bias);
     Ok(())
+}
+
+#[cfg(feature = "ballista")]
+async fn panel_on(
+    engine: &str,
+    tasks: u32,
+    snapshot: &Snapshot,
+    options: &PanelOptions,
+) -> anyhow::Result<Panel> {
+    let cluster = lake::Cluster::connect(engine, tasks as usize).await?;
+    // Ballista does not tell how far a job is.
+    let progress = spinner();
+    progress.set_message(format!("computing features on {engine}"));
+    let panel = cluster.panel(snapshot, options, &progress).await?;
+    progress.finish_and_clear();
+    Ok(panel)
+}
+
+#[cfg(not(feature = "ballista"))]
+async fn panel_on(engine: &str, _: u32, _: &Snapshot, _: &PanelOptions) -> anyhow::Result<Panel> {
+    anyhow::bail!(
+        "cannot compute on {engine}: this program was built without Ballista; build it with `--features cli/ballista`, or leave out --engine"
+    )
 }
 
 async fn get(args: &Get, data_dir: &Path) -> anyhow::Result<()> {

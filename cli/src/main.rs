@@ -1,5 +1,7 @@
 //! `r2r`: data, models and theses from the command line.
 
+#[cfg(feature = "ballista")]
+mod cluster;
 mod data;
 mod features;
 mod fetch;
@@ -52,6 +54,17 @@ enum Command {
     Model(model::Command),
     /// Write the thesis of a ticker.
     Thesis(thesis::Args),
+    /// Serve the scheduler of a Ballista cluster that computes panels.
+    #[cfg(feature = "ballista")]
+    #[command(after_help = "Example: a cluster of one machine\n  r2r scheduler &\n  \
+        r2r executor --bind 127.0.0.1:50051 &\n  r2r executor --bind 127.0.0.1:50052 &\n  \
+        r2r features build --engine df://127.0.0.1:50050")]
+    Scheduler(cluster::Scheduler),
+    /// Run an executor of a Ballista cluster, which reads the snapshots of a store of its own.
+    #[cfg(feature = "ballista")]
+    #[command(after_help = "Examples:\n  r2r executor\n  \
+        r2r executor --scheduler 10.0.0.1:50050 --bind 0.0.0.0:50051 --store s3://bucket/lake")]
+    Executor(cluster::Executor),
     /// Decode for a parent process; started by r2r itself.
     #[command(hide = true)]
     Worker,
@@ -90,6 +103,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Labels(command) => labels::run(&command, &cli.data_dir).await,
         Command::Model(command) => model::run(&command, &cli.data_dir),
         Command::Thesis(args) => thesis::run(&args, &cli.data_dir).await,
+        #[cfg(feature = "ballista")]
+        Command::Scheduler(args) => cluster::schedule(&args).await,
+        #[cfg(feature = "ballista")]
+        Command::Executor(args) => cluster::execute(&args, &cli.data_dir).await,
         Command::Worker => Ok(()),
     }
 }

@@ -28,6 +28,14 @@ pub(crate) fn progress() -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(0).with_style(style))
 }
 
+/// Returns what shows that long work goes on, where nobody knows how far it is.
+#[cfg(feature = "ballista")]
+pub(crate) fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(std::time::Duration::from_millis(200));
+    spinner
+}
+
 /// Prints a line; a failure returns from the calling function.
 macro_rules! say {
     ($($arg:tt)*) => { $crate::screen::print(format!("{}\n", format_args!($($arg)*)))? };

@@ -90,7 +90,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn open(&self, data_dir: &Path) -> anyhow::Result<SnapshotStore> {
+    pub(crate) fn open(&self, data_dir: &Path) -> anyhow::Result<SnapshotStore> {
         Ok(match &self.url {
             Some(url) => SnapshotStore::open(url)?,
             None => SnapshotStore::local(data_dir),

@@ -19,7 +19,8 @@ const TABLE: [(&str, Allowed); 8] = [
 
 /// Which crates alone may name an outside crate, in any kind of dependency. A
 /// name that ends in `*` stands for every crate that starts so.
-const OWNERS: [(&str, &[&str]); 7] = [
+const OWNERS: [(&str, &[&str]); 8] = [
+    ("ballista*", &["lake"]),
     ("datafusion*", &["lake"]),
     ("arrow*", &["lake"]),
     ("parquet*", &["lake"]),

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[cfg(feature = "ballista")]
+mod ballista;
+
 use std::{
     fs,
     path::{Path, PathBuf},

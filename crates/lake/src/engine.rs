@@ -3,6 +3,9 @@
 //! Plans are made once, against tables without data. A read binds them to the tables
 //! of its point in time, so a query cannot reach any other record.
 
+#[cfg(feature = "ballista")]
+mod travel;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -21,6 +24,8 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
+#[cfg(feature = "ballista")]
+pub(crate) use self::travel::plan_history;
 use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
@@ -90,7 +95,7 @@ impl Engine {
         tables: &Tables,
         features: Vec<FeatureInfo>,
     ) -> Result<Self, LakeError> {
-        let context = context();
+        let context = context(config());
         for (kind, schema) in tables.schemas() {
             let name = kind.table();
             context.register_table(name, UnboundTable::new(name, schema))?;
@@ -99,9 +104,7 @@ impl Engine {
         for (file, sql) in VIEW_FILES {
             let name = file.trim_end_matches(".sql");
             if INLINED.contains(&name) {
-                let logical = context.state().create_logical_plan(sql).await;
-                let logical = logical.map_err(|error| bad_query(file, error.to_string()))?;
-                context.register_table(name, Arc::new(ViewTable::new(logical, None)))?;
+                inline(&context, file, sql).await?;
                 continue;
             }
             let planned = plan(&context.state(), file, sql, &views).await?;
@@ -265,19 +268,32 @@ fn recent(mut tables: BTreeMap<&str, RecordBatch>, sessions: usize) -> BTreeMap<
     tables
 }
 
-/// A context that knows the window functions of features, and runs on one core: reads
-/// of several requests run beside each other.
-pub(crate) fn context() -> SessionContext {
-    let config = SessionConfig::new()
+/// Returns how queries are planned: for one core, because reads of several requests run
+/// beside each other.
+pub(crate) fn config() -> SessionConfig {
+    SessionConfig::new()
         .with_target_partitions(1)
         .with_information_schema(false)
         .set_bool("datafusion.catalog.create_default_catalog_and_schema", true)
         // A filter that one run has filled would cut the rows of the next.
-        .set_bool("datafusion.optimizer.enable_dynamic_filter_pushdown", false);
+        .set_bool("datafusion.optimizer.enable_dynamic_filter_pushdown", false)
+}
+
+/// Returns a context that knows the window functions of features.
+pub(crate) fn context(config: SessionConfig) -> SessionContext {
     let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
     let context = SessionContext::new_with_state(state);
     window::functions().into_iter().for_each(|function| context.register_udwf(function));
     context
+}
+
+/// Makes a view a part of the queries that read it.
+async fn inline(context: &SessionContext, file: &str, sql: &str) -> Result<(), LakeError> {
+    let logical = context.state().create_logical_plan(sql).await;
+    let logical = logical.map_err(|error| bad_query(file, error.to_string()))?;
+    let view = ViewTable::new(logical, None);
+    context.register_table(file.trim_end_matches(".sql"), Arc::new(view))?;
+    Ok(())
 }
 
 async fn plan(

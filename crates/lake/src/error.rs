@@ -351,6 +351,14 @@ pub enum LakeError {
     /// A read contradicts its point in time: a bug in a feature.
     #[error("the read is not valid")]
     Read(#[from] domain::ReadError),
+    /// A cluster, or a process of one, cannot be reached or does not do its part.
+    #[error("{place}: {reason}")]
+    Cluster {
+        /// The cluster or process.
+        place: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
     /// A query failed.
     #[error("query failed")]
     Query(#[source] Box<DataFusionError>),

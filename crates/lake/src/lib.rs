@@ -19,6 +19,8 @@ mod archive;
 mod asof;
 mod build;
 mod calendar;
+#[cfg(feature = "ballista")]
+mod cluster;
 mod engine;
 mod error;
 mod features;
@@ -47,6 +49,8 @@ mod window;
 pub use archive::Archive;
 pub use asof::as_of_join;
 pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe, quarantined_record};
+#[cfg(feature = "ballista")]
+pub use cluster::{Cluster, ExecutorOptions, run_executor, run_scheduler};
 pub use error::LakeError;
 pub use features::{FeatureInfo, feature_catalogue};
 pub use gate::{

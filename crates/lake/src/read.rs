@@ -4,7 +4,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use domain::{AsOf, AsOfRead, Feature, Provenance, Ticker};
 
 use crate::{
-    FeatureInfo, LakeError, Snapshot, TickerInfo, calendar, engine::FeatureRow, tables::AsOfTables,
+    FeatureInfo, LakeError, Manifest, Snapshot, TickerInfo, calendar, engine::FeatureRow,
+    tables::AsOfTables,
 };
 
 /// Similar tickers offered where one is unknown.
@@ -66,14 +67,7 @@ impl Snapshot {
         row: FeatureRow,
         tables: &AsOfTables,
     ) -> Option<Feature> {
-        let (event_time, known_at) = times(info, &row, tables.as_of())?;
-        let (source, url) = match row.source {
-            Some(pair) => pair,
-            None => {
-                let source = self.manifest.source(info.kind)?;
-                (source.title.clone(), source.url.clone())
-            }
-        };
+        let provenance = provenance(&self.manifest, info, &row, tables.as_of())?;
         Some(Feature {
             name: info.name.clone(),
             title: info.title.clone(),
@@ -85,7 +79,7 @@ impl Snapshot {
             value: row.value,
             coverage: info.coverage,
             note: self.note(info, row.value, tables),
-            provenance: Provenance { source, url, event_time, known_at },
+            provenance,
         })
     }
 
@@ -118,6 +112,25 @@ impl Snapshot {
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         near.into_iter().take(NEAR_MAX).map(|(_, ticker)| ticker.clone()).collect()
     }
+}
+
+/// Returns where what a row says comes from; none where it is too old to be used, or rests on
+/// a kind of record that no source of the manifest has.
+pub(crate) fn provenance(
+    manifest: &Manifest,
+    info: &FeatureInfo,
+    row: &FeatureRow,
+    as_of: AsOf,
+) -> Option<Provenance> {
+    let (event_time, known_at) = times(info, row, as_of)?;
+    let (source, url) = match &row.source {
+        Some(pair) => pair.clone(),
+        None => {
+            let source = manifest.source(info.kind)?;
+            (source.title.clone(), source.url.clone())
+        }
+    };
+    Some(Provenance { source, url, event_time, known_at })
 }
 
 /// Returns when what a row rests on happened and became known; none where that is too long

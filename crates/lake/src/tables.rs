@@ -80,6 +80,20 @@ impl Tables {
         Ok(AsOfTables { as_of, batches: batches.collect::<Result<_, LakeError>>()? })
     }
 
+    /// Returns the records of a name among those of [`Tables::whole`]; none where it has none.
+    #[cfg(feature = "ballista")]
+    pub(crate) fn whole_of(
+        &self,
+        kind: Kind,
+        ticker: &str,
+        as_of: AsOf,
+    ) -> Result<Option<RecordBatch>, LakeError> {
+        let Some(table) = self.0.get(&kind) else { return Ok(None) };
+        let Some(rows) = table.rows.get(ticker) else { return Ok(None) };
+        let last = as_of.instant().timestamp_micros();
+        Ok(Some(with_age(&table.latest_of(rows)?, last)?))
+    }
+
     /// Tells whether the history of a ticker can be computed over all times at once.
     pub(crate) fn is_regular(&self, ticker: &str) -> bool {
         let has = |kind: Kind, key: &str| {
@@ -199,16 +213,23 @@ impl Table {
 
     /// Returns the rows with the latest version alone of each session.
     fn latest(&self) -> Result<RecordBatch, LakeError> {
-        let has_versions = self.batch.column_by_name("session").is_some();
-        if self.irregular.is_empty() || !has_versions {
+        if !self.has_versions() {
             return Ok(self.batch.clone());
         }
-        let parts = self
-            .rows
-            .values()
-            .map(|rows| latest_versions(&self.batch.slice(rows.start, rows.len())));
+        let parts = self.rows.values().map(|rows| self.latest_of(rows));
         let parts = parts.collect::<Result<Vec<_>, LakeError>>()?;
         Ok(concat_batches(&self.batch.schema(), &parts)?)
+    }
+
+    /// Returns those of a ticker's rows.
+    fn latest_of(&self, rows: &Range<usize>) -> Result<RecordBatch, LakeError> {
+        let rows = self.batch.slice(rows.start, rows.len());
+        if self.has_versions() { latest_versions(&rows) } else { Ok(rows) }
+    }
+
+    /// Tells whether a session may be there more than once.
+    fn has_versions(&self) -> bool {
+        !self.irregular.is_empty() && self.batch.column_by_name("session").is_some()
     }
 }
 
@@ -249,7 +270,7 @@ fn known_at(batch: &RecordBatch) -> &TimestampMicrosecondArray {
     column.map_or(&EMPTY, |c| c.as_primitive::<TimestampMicrosecondType>())
 }
 
-fn with_age_schema(batch: &RecordBatch) -> SchemaRef {
+pub(crate) fn with_age_schema(batch: &RecordBatch) -> SchemaRef {
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(AGE, DataType::Float64, false)));
     Arc::new(Schema::new(fields))

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# `make test-ballista`: the feature `ballista`, on a cluster of three processes on loopback.
+# Apart from `make test`, because the feature compiles DataFusion once more and a hundred
+# crates beside; in a target directory of its own, so that neither build undoes the other.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# The snapshots that the tests read, where a build has not made them yet.
+for universe in R20 PIT391 SYN10; do
+    if [ ! -e "$R2R_DATA_DIR/refs/$universe" ]; then
+        step "snapshot of $universe" sh -c \
+            "'$BIN/r2r' data fetch --universe $universe && '$BIN/r2r' data build --universe $universe"
+    fi
+done
+
+export CARGO_TARGET_DIR=$TARGET/ballista
+step "clippy with the feature" cargo clippy --release --locked --features cli/ballista \
+    --all-targets -- -D warnings
+step "tests on a cluster" cargo test --release --locked --features cli/ballista \
+    --lib --test cli -- ballista:: cluster:: travel:: --test-threads 1
