@@ -13,8 +13,9 @@ use datafusion::{
         compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
         datatypes::{DataType, Field, Schema, SchemaRef},
     },
-    catalog::{Session, TableProvider, memory::MemorySourceConfig},
+    catalog::{Session, TableProvider},
     common::Result as PlanResult,
+    datasource::memory::MemorySourceConfig,
     error::DataFusionError,
     logical_expr::{Expr, TableType},
     physical_plan::ExecutionPlan,
@@ -152,8 +153,7 @@ impl Cluster {
     /// Runs a plan on the executors.
     async fn run(&self, plan: Arc<dyn ExecutionPlan>) -> Result<RecordBatch, LakeError> {
         let failed = |error: DataFusionError| cluster_error(&self.address, error.to_string());
-        let config = self.config();
-        let schema = plan.schema();
+        let (config, schema) = (self.config(), plan.schema());
         let stream = execute_physical_plan::<PhysicalPlanNode>(
             self.scheduler.clone(),
             &config.ballista_config(),
@@ -161,8 +161,9 @@ impl Cluster {
             &SnapshotCodec::of_others(),
             Uuid::new_v4().to_string(),
             config,
-        );
-        let stream = stream.await.map_err(failed)?;
+        )
+        .await
+        .map_err(failed)?;
         let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(failed)?;
         Ok(concat_batches(&schema, &batches)?)
     }
@@ -290,15 +291,8 @@ mod tests {
     fn rows_are_cut_into_parts_that_cover_all_once() {
         let names = StringViewArray::from_iter_values(["A", "A", "A", "B", "C", "C", "D"]);
         let cut = |means, tasks| parts(&names, means, tasks);
-        assert_eq!(cut(Means::Arrivals, 1), [0..7]);
-        assert_eq!(
-            cut(Means::Arrivals, 3),
-            [0..3, 3..4, 4..7].map(|part: Range<usize>| part)[..2]
-                .iter()
-                .cloned()
-                .chain([4..7])
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(cut(Means::Arrivals, 3), [0..3, 3..4, 4..7]);
+        assert_eq!(cut(Means::Reads, 3), [0..2, 2..4, 4..7]);
         for means in [Means::Arrivals, Means::Reads] {
             for tasks in 1..12 {
                 let parts = cut(means, tasks);
@@ -309,8 +303,8 @@ mod tests {
         }
         let starts = cut(Means::Arrivals, 7).into_iter().map(|part| part.start);
         assert_eq!(starts.collect::<Vec<_>>(), [0, 3, 4, 6]);
-        assert_eq!(cut(Means::Reads, 3), [0..2, 2..4, 4..7]);
-        assert_eq!(parts(&StringViewArray::from_iter_values([""; 0]), Means::Reads, 4), [0..0]);
+        let none = parts(&StringViewArray::from_iter_values([""; 0]), Means::Reads, 4);
+        assert!(none.len() == 1 && none[0].is_empty(), "{none:?}");
     }
 
     #[tokio::test]

@@ -179,12 +179,12 @@ impl ExecutionPlan for SnapshotExec {
         };
         let input = self.input.execute(partition, context)?;
         let (request, schema) = (self.request.clone(), self.schema());
-        let answer = async move {
+        let found = async move {
             let rows = concat_batches(&input.schema(), &collect(input).await?)?;
             let batches = answer(&held, &request, &schema, &rows).await.map_err(told)?;
-            Ok(stream::iter(batches.into_iter().map(Ok)))
+            Ok::<_, DataFusionError>(stream::iter(batches.into_iter().map(Ok)))
         };
-        let stream = stream::once(answer).try_flatten();
+        let stream = stream::once(found).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
 }

@@ -13,7 +13,10 @@ use ballista_scheduler::{
     config::SchedulerConfig,
     scheduler_process::{create_scheduler, start_grpc_service_with_listener},
 };
-use datafusion::{execution::FunctionRegistry as _, prelude::SessionConfig};
+use datafusion::{
+    execution::{FunctionRegistry as _, SessionState},
+    prelude::SessionConfig,
+};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use tokio::net::TcpListener;
 
@@ -59,7 +62,7 @@ pub struct ExecutorOptions {
 pub async fn run_scheduler(listener: TcpListener) -> Result<(), LakeError> {
     let place = || "scheduler".to_owned();
     let address = listener.local_addr().map_err(|error| failed(place(), error.into()))?;
-    let session = |config: SessionConfig| {
+    let session = |config: SessionConfig| -> datafusion::common::Result<SessionState> {
         let mut state = default_session_builder(config)?;
         for function in window::functions() {
             state.register_udwf(Arc::new(function))?;

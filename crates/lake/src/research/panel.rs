@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use datafusion::arrow::{
-    array::{Array as _, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt64Array},
+    array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt64Array},
     compute::{filter_record_batch, take_record_batch},
     datatypes::{DataType, Date32Type, Field, Float64Type, Schema},
 };
