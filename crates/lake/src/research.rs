@@ -12,21 +12,29 @@ use std::{
 use chrono::NaiveDate;
 use datafusion::arrow::{
     array::{
-        ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Float64Builder, RecordBatch,
-        StringViewArray, TimestampMicrosecondArray, UInt64Array,
+        Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Float64Builder,
+        RecordBatch, StringViewArray, StringViewBuilder, TimestampMicrosecondArray, UInt64Array,
     },
-    compute::{filter_record_batch, take_record_batch},
+    buffer::NullBuffer,
+    compute::{concat_batches, filter_record_batch, take_record_batch},
     datatypes::{
         DataType, Date32Type, Field, Float64Type, Schema, TimestampMicrosecondType, UInt64Type,
     },
 };
 use domain::{AsOf, Label, Ticker};
+use futures::executor::block_on;
 use indicatif::ProgressBar;
 
 use crate::{
-    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, asof::as_of_join,
-    engine::Engine, feature_catalogue, label_rows, read::times, records::time_type,
+    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot,
+    asof::as_of_join,
+    engine::{Engine, FeatureRow},
+    feature_catalogue, label_rows,
+    parallel::in_parallel,
+    read::times,
+    records::time_type,
     store::write_parquet,
+    tables::AsOfTables,
 };
 
 /// What a panel holds.
@@ -97,9 +105,9 @@ struct Closes {
 }
 
 impl Snapshot {
-    /// Computes features at every session. Series of all names take one query; a feature
+    /// Computes features at every session. All series take one query for each name; a feature
     /// that changes with the arrival of records alone takes a read for each arrival, any
-    /// other one for each row, which is told to `progress`.
+    /// other one for each row. `progress` is told of each.
     ///
     /// # Errors
     /// Fails on an unknown feature or ticker, and when a query fails.
@@ -113,11 +121,15 @@ impl Snapshot {
             self.check_ticker(ticker)?;
         }
         let engine = Engine::new(&self.tables, features.clone()).await?;
-        let sessions = match engine.run_series(Kind::Bars, self.all_tables()?).await? {
-            Some(series) => series,
-            None => engine.run_closes(self.all_tables()?).await?,
-        };
-        let sessions = filter_record_batch(&sessions, &rows_of(&sessions, options))?;
+        let parts = self.over_names(&options.tickers, progress, |tables| {
+            let part = match block_on(engine.run_series(Kind::Bars, tables.by_name()))? {
+                Some(series) => series,
+                None => block_on(engine.run_closes(tables.by_name()))?,
+            };
+            kept(part, options)
+        })?;
+        let schema = parts.first().map(RecordBatch::schema).ok_or_else(|| column_error("close"))?;
+        let sessions = concat_batches(&schema, &parts)?;
         let keys = ["ticker", "session", "event_time", "known_at"];
         let keys = sessions.project(&positions(&sessions, &keys)?)?;
         let mut columns: BTreeMap<String, ArrayRef> = BTreeMap::new();
@@ -240,23 +252,28 @@ impl Snapshot {
         let mut builders: Vec<Float64Builder> =
             features.iter().map(|_| Float64Builder::with_capacity(keys.num_rows())).collect();
         progress.inc_length(keys.num_rows() as u64);
-        for row in 0..keys.num_rows() {
+        let reads = in_parallel((0..keys.num_rows()).collect(), |row| {
             let ticker: Ticker = tickers.value(row).parse().map_err(|_| column_error("ticker"))?;
-            let as_of = end_of(sessions, row);
-            let tables = self.tables.cut(&ticker, as_of)?;
-            let found = engine.run(tables.by_name()).await?;
-            for ((feature, row), builder) in features.iter().zip(found).zip(&mut builders) {
-                let value = row.and_then(|row| self.feature(feature, row, &tables));
-                builder.append_option(value.map(|feature| feature.value));
-            }
+            let tables = self.tables.cut(&ticker, end_of(sessions, row))?;
+            let found = features.iter().zip(block_on(engine.run(tables.by_name()))?);
+            let value = |(feature, row): (&FeatureInfo, Option<FeatureRow>)| {
+                self.feature(feature, row?, &tables).map(|feature| feature.value)
+            };
+            let values: Vec<Option<f64>> = found.map(value).collect();
             progress.inc(1);
+            Ok::<_, LakeError>(values)
+        });
+        for values in reads {
+            let values = values?;
+            builders.iter_mut().zip(values).for_each(|(builder, v)| builder.append_option(v));
         }
         let names = features.iter().map(|feature| feature.name.clone());
         Ok(names.zip(builders.iter_mut().map(|b| Arc::new(b.finish()) as ArrayRef)).collect())
     }
 
-    /// Computes the features a name had at a point in time, research ones included: name
-    /// and value, in the catalogue's order. Undefined ones are left out.
+    /// Computes the features a name had at a point in time, research ones included, in the
+    /// catalogue's order. Undefined ones are left out. Where a thesis may cite all of them,
+    /// they are those of a read, and no query is planned.
     ///
     /// # Errors
     /// As [`Snapshot::read`], and on an unknown feature.
@@ -267,9 +284,15 @@ impl Snapshot {
         names: &[String],
     ) -> Result<Vec<domain::Feature>, LakeError> {
         self.check_date(ticker, as_of)?;
+        let tables = self.tables.cut(ticker, as_of)?;
+        let is_cited = |name: &String| self.features().iter().any(|info| info.name == *name);
+        if !names.is_empty() && names.iter().all(is_cited) {
+            let mut frame = self.frame(&tables).await?;
+            frame.retain(|feature| names.contains(&feature.name));
+            return Ok(frame);
+        }
         let features = if names.is_empty() { feature_catalogue()? } else { chosen(names)? };
         let engine = Engine::new(&self.tables, features).await?;
-        let tables = self.tables.cut(ticker, as_of)?;
         let rows = engine.run(tables.by_name()).await?;
         let found = engine.features().iter().zip(rows);
         Ok(found.filter_map(|(info, row)| self.feature(info, row?, &tables)).collect())
@@ -288,41 +311,61 @@ impl Snapshot {
     ) -> Result<(RecordBatch, BTreeMap<Ticker, LabelStats>), LakeError> {
         let mut columns = LabelColumns::default();
         let mut stats = BTreeMap::new();
-        for closes in self.closes().await? {
-            let thresholds = config.thresholds(&closes.ticker);
-            let rows = label_rows(&closes.values, config.scheme, thresholds);
-            stats.insert(closes.ticker.clone(), count(&rows));
+        let labelled = self.over_names(&[], &ProgressBar::hidden(), |tables| {
+            let batch = block_on(self.engine.run_closes(tables.by_name()))?;
+            let Some(closes) = Closes::of(&batch)? else { return Ok(None) };
+            let rows = label_rows(&closes.values, config.scheme, config.thresholds(&closes.ticker));
+            Ok(Some((closes, rows)))
+        })?;
+        for (closes, rows) in labelled.into_iter().flatten() {
             columns.extend(&closes, &rows);
+            stats.insert(closes.ticker, count(&rows));
         }
         Ok((columns.finish()?, stats))
     }
 
-    async fn closes(&self) -> Result<Vec<Closes>, LakeError> {
-        let batch = self.engine.run_closes(self.all_tables()?).await?;
-        let (tickers, times) = (texts(&batch, "ticker")?, micros(&batch, "known_at")?);
-        let sessions = days(&batch)?;
-        let closes = batch.column_by_name("close").ok_or_else(|| column_error("close"))?;
-        let closes = closes.as_primitive::<Float64Type>();
-        let mut found: BTreeMap<&str, Closes> = BTreeMap::new();
-        for row in 0..batch.num_rows() {
-            let text = tickers.value(row);
-            if !found.contains_key(text) {
-                let ticker = text.parse().map_err(|_| column_error("ticker"))?;
-                let (sessions, known_at, values) = Default::default();
-                found.insert(text, Closes { ticker, sessions, known_at, values });
-            }
-            if let Some(of_ticker) = found.get_mut(text) {
-                of_ticker.sessions.push(sessions.value(row));
-                of_ticker.known_at.push(times.value(row));
-                of_ticker.values.push(closes.value(row));
-            }
+    /// Runs a query over all times of each of these names, all names where none is given, on
+    /// all cores: no session of a name depends on another name. Without any name with
+    /// sessions it runs once, over nothing.
+    fn over_names<R: Send>(
+        &self,
+        tickers: &[Ticker],
+        progress: &ProgressBar,
+        query: impl Fn(AsOfTables) -> Result<R, LakeError> + Sync,
+    ) -> Result<Vec<R>, LakeError> {
+        let as_of = AsOf::end_of(self.range().map(|(_, last)| last).unwrap_or_default());
+        let is_asked =
+            |name: &&str| tickers.is_empty() || tickers.iter().any(|t| t.as_str() == *name);
+        let names = self.tables.tickers(Kind::Bars).into_iter().filter(is_asked);
+        let names = names.map(|name| name.parse().map_err(|_| column_error("ticker")));
+        let names = names.collect::<Result<Vec<Ticker>, LakeError>>()?;
+        if names.is_empty() {
+            return Ok(vec![query(self.tables.whole(as_of)?)?]);
         }
-        Ok(found.into_values().collect())
+        progress.inc_length(names.len() as u64);
+        let results = in_parallel(names, |name| {
+            let result = query(self.tables.of_ticker(&name, as_of)?);
+            progress.inc(1);
+            result
+        });
+        results.into_iter().collect()
     }
+}
 
-    fn all_tables(&self) -> Result<BTreeMap<&'static str, RecordBatch>, LakeError> {
-        let last = self.range().map(|(_, last)| last).unwrap_or_default();
-        Ok(self.tables.whole(AsOf::end_of(last))?.by_name())
+impl Closes {
+    /// Takes the sessions of one name; none where there are none.
+    fn of(batch: &RecordBatch) -> Result<Option<Self>, LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        let ticker = texts(batch, "ticker")?.value(0).parse();
+        let closes = batch.column_by_name("close").ok_or_else(|| column_error("close"))?;
+        Ok(Some(Self {
+            ticker: ticker.map_err(|_| column_error("ticker"))?,
+            sessions: days(batch)?.values().to_vec(),
+            known_at: micros(batch, "known_at")?.values().to_vec(),
+            values: closes.as_primitive::<Float64Type>().values().to_vec(),
+        }))
     }
 }
 
@@ -339,32 +382,31 @@ fn chosen(names: &[String]) -> Result<Vec<FeatureInfo>, LakeError> {
     Ok(feature_catalogue()?.into_iter().filter(is_chosen).collect())
 }
 
-/// Marks the rows a panel keeps.
-fn rows_of(sessions: &RecordBatch, options: &PanelOptions) -> BooleanArray {
-    let (Ok(tickers), Ok(days)) = (texts(sessions, "ticker"), days(sessions)) else {
-        return BooleanArray::from(vec![false; sessions.num_rows()]);
-    };
+/// Returns the rows of one name that a panel keeps.
+fn kept(sessions: RecordBatch, options: &PanelOptions) -> Result<RecordBatch, LakeError> {
     let every = options.every.max(1);
-    let (mut ticker, mut place) = ("", 0);
-    let keep = (0..sessions.num_rows()).map(|row| {
-        if tickers.value(row) != ticker {
-            (ticker, place) = (tickers.value(row), 0);
-        }
-        let day = Date32Type::to_naive_date_opt(days.value(row)).unwrap_or_default();
-        let is_inside = options.from.is_none_or(|from| day >= from)
-            && options.to.is_none_or(|to| day <= to)
-            && (options.tickers.is_empty() || options.tickers.iter().any(|t| t.as_str() == ticker));
+    if (options.from, options.to, every) == (None, None, 1) {
+        return Ok(sessions);
+    }
+    let mut place = 0;
+    let keep = days(&sessions)?.values().iter().map(|&day| {
+        let day = Date32Type::to_naive_date_opt(day).unwrap_or_default();
+        let is_inside =
+            options.from.is_none_or(|from| day >= from) && options.to.is_none_or(|to| day <= to);
         let is_kept = is_inside && place % every == 0;
         place += usize::from(is_inside);
         is_kept
     });
-    BooleanArray::from(keep.collect::<Vec<bool>>())
+    let keep = BooleanArray::from(keep.collect::<Vec<bool>>());
+    Ok(filter_record_batch(&sessions, &keep)?)
 }
 
 /// Division by zero leaves an infinity where a value is undefined.
 fn finite(column: &ArrayRef) -> ArrayRef {
-    let values = column.as_primitive::<Float64Type>();
-    Arc::new(values.iter().map(|v| v.filter(|v| v.is_finite())).collect::<Float64Array>())
+    let column = column.as_primitive::<Float64Type>();
+    let is_finite = NullBuffer::from_iter(column.values().iter().map(|v| v.is_finite()));
+    let defined = NullBuffer::union(column.nulls(), Some(&is_finite));
+    Arc::new(Float64Array::new(column.values().clone(), defined))
 }
 
 fn count(rows: &[Option<LabelRow>]) -> LabelStats {
@@ -384,7 +426,7 @@ fn count(rows: &[Option<LabelRow>]) -> LabelStats {
 
 #[derive(Default)]
 struct LabelColumns {
-    tickers: Vec<String>,
+    tickers: StringViewBuilder,
     sessions: Vec<i32>,
     known_at: Vec<Option<i64>>,
     rows: Vec<Option<LabelRow>>,
@@ -394,23 +436,24 @@ impl LabelColumns {
     fn extend(&mut self, closes: &Closes, rows: &[Option<LabelRow>]) {
         let horizon = HORIZONS[HORIZONS.len() - 1];
         for (i, row) in rows.iter().enumerate() {
-            self.tickers.push(closes.ticker.to_string());
+            self.tickers.append_value(closes.ticker.as_str());
             self.sessions.push(closes.sessions[i]);
             self.known_at.push(closes.known_at.get(i + horizon).copied().filter(|_| row.is_some()));
             self.rows.push(*row);
         }
     }
 
-    fn finish(self) -> Result<RecordBatch, LakeError> {
+    fn finish(mut self) -> Result<RecordBatch, LakeError> {
         let floats = |value: fn(&LabelRow) -> f64| -> ArrayRef {
             let values = self.rows.iter().map(|row| row.as_ref().map(value));
             Arc::new(values.collect::<Float64Array>())
         };
-        let labels = self.rows.iter().map(|row| row.as_ref().map(|row| row.label.to_string()));
+        let names = Label::ALL.map(|label| label.to_string());
+        let labels = self.rows.iter().map(|row| row.as_ref().map(|row| &names[row.label.index()]));
         let labels: ArrayRef = Arc::new(labels.collect::<StringViewArray>());
         let times = TimestampMicrosecondArray::from(self.known_at.clone()).with_timezone("UTC");
         let columns: Vec<(&str, ArrayRef, bool)> = vec![
-            ("ticker", Arc::new(StringViewArray::from_iter_values(&self.tickers)), false),
+            ("ticker", Arc::new(self.tickers.finish()), false),
             ("session", Arc::new(Date32Array::from(self.sessions.clone())), false),
             ("known_at", Arc::new(times), true),
             ("r_5", floats(|row| row.returns[0]), true),

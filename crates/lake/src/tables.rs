@@ -10,13 +10,17 @@ use std::{
 use chrono::{DateTime, NaiveDate};
 use datafusion::arrow::{
     array::{Array, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray},
-    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    compute::{
+        LexicographicalComparator, SortColumn, concat_batches, lexsort_to_indices, partition,
+        take_record_batch,
+    },
     datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType},
 };
 use domain::{AsOf, Ticker};
 
 use crate::{
     Kind, LakeError,
+    parallel::in_parallel,
     versions::{are_actions_regular, is_regular, latest_versions},
 };
 
@@ -48,11 +52,10 @@ pub(crate) struct AsOfTables {
 impl Tables {
     /// Takes one batch per kind, in any order of rows.
     pub(crate) fn new(batches: BTreeMap<Kind, RecordBatch>) -> Result<Self, LakeError> {
-        let mut tables = BTreeMap::new();
-        for (kind, batch) in batches {
-            tables.insert(kind, Table::new(kind, &batch)?);
-        }
-        Ok(Self(tables))
+        let tables = in_parallel(batches.into_iter().collect(), |(kind, batch)| {
+            Ok::<_, LakeError>((kind, Table::new(kind, &batch)?))
+        });
+        Ok(Self(tables.into_iter().collect::<Result<_, _>>()?))
     }
 
     /// Returns the schema of each kind as queries see it.
@@ -175,16 +178,7 @@ impl AsOfTables {
 impl Table {
     fn new(kind: Kind, batch: &RecordBatch) -> Result<Self, LakeError> {
         let batch = sorted(kind, batch)?;
-        let mut rows = BTreeMap::<String, Range<usize>>::new();
-        let tickers = batch.column_by_name("ticker").filter(|_| kind.has_ticker());
-        let tickers = tickers.map(|column| column.as_string_view());
-        for row in 0..batch.num_rows() {
-            let ticker = tickers.map(|t| t.value(row)).unwrap_or_default();
-            match rows.get_mut(ticker) {
-                Some(range) => range.end = row + 1,
-                None => drop(rows.insert(ticker.to_owned(), row..row + 1)),
-            }
-        }
+        let rows: BTreeMap<_, _> = runs(kind, &batch)?.into_iter().collect();
         let is_irregular = |rows: &Range<usize>| {
             let rows = batch.slice(rows.start, rows.len());
             match kind {
@@ -212,12 +206,30 @@ impl Table {
     }
 }
 
+/// Returns the runs of rows of one ticker; all rows under the empty ticker for kinds
+/// without.
+pub(crate) fn runs(
+    kind: Kind,
+    batch: &RecordBatch,
+) -> Result<Vec<(String, Range<usize>)>, LakeError> {
+    if batch.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    let tickers = batch.column_by_name("ticker").filter(|_| kind.has_ticker());
+    let Some(tickers) = tickers else {
+        return Ok(vec![(String::new(), 0..batch.num_rows())]);
+    };
+    let ranges = partition(std::slice::from_ref(tickers))?.ranges();
+    let tickers = tickers.as_string_view();
+    Ok(ranges.into_iter().map(|rows| (tickers.value(rows.start).to_owned(), rows)).collect())
+}
+
 const fn has_sessions(kind: Kind) -> bool {
     matches!(kind, Kind::Bars | Kind::Index)
 }
 
 /// Returns the rows by ticker, time and id: the order of a snapshot's files and of
-/// its tables.
+/// its tables. Rows that stand in it already are not copied.
 pub(crate) fn sorted(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
     let has_times = batch.column_by_name("known_at").is_some_and(|c| is_time(c.data_type()));
     let keys: &[&str] = if kind.has_ticker() {
@@ -233,6 +245,10 @@ pub(crate) fn sorted(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch, Lak
             return Err(LakeError::BadSnapshot { path, reason });
         };
         columns.push(SortColumn { values: values.clone(), options: None });
+    }
+    let order = LexicographicalComparator::try_new(&columns)?;
+    if (1..batch.num_rows()).all(|row| order.compare(row - 1, row).is_le()) {
+        return Ok(batch.clone());
     }
     Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)
 }
