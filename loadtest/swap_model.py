@@ -67,6 +67,11 @@ class Load:
             digest = hashlib.sha256(body).hexdigest()
             self.answers.setdefault((model, ticker, seed), set()).add(digest)
 
+    def mixed(self) -> int:
+        """How many questions one model has answered in more than one way."""
+        with self.lock:
+            return sum(len(found) > 1 for found in self.answers.values())
+
     def stop(self) -> None:
         self.going = False
         for thread in self.threads:
@@ -108,15 +113,14 @@ def main() -> int:
             for i in range(args.swaps):
                 took.append(swap(server, config, models[i % 2]))
                 if (i + 1) % 10 == 0:
-                    print(f"{i + 1} swaps, {load.answered} answered, {len(load.failures)} failed", flush=True)
+                    print(f"{i + 1} swaps, {load.answered} answered, {len(load.failures)} failed, {load.mixed()} mixed", flush=True)
         finally:
             load.stop()
         health = server.health()
-    mixed = {key: len(found) for key, found in load.answers.items() if len(found) > 1}
     models_seen = {model for model, _, _ in load.answers}
     result = {
         "swaps": len(took), "answered": load.answered, "failed": len(load.failures),
-        "models": len(models_seen), "questions": len(load.answers), "mixed": len(mixed),
+        "models": len(models_seen), "questions": len(load.answers), "mixed": load.mixed(),
         "swap_s": {"median": round(statistics.median(took), 2), "max": round(max(took), 2)},
         "restarts": health["worker"]["restarts"],
     }
@@ -124,7 +128,7 @@ def main() -> int:
     for failure in load.failures[:5]:
         print(failure)
     (args.out / "swap.json").write_text(json.dumps(result, indent=1) + "\n")
-    fine = not load.failures and not mixed and len(models_seen) == 2
+    fine = not load.failures and not load.mixed() and len(models_seen) == 2
     print("passed" if fine else "FAILED")
     return 0 if fine else 1
 

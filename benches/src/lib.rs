@@ -11,6 +11,10 @@ use inference::{
 };
 use lake::Snapshot;
 
+/// As the programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Longer than any bench waits for a thesis.
 pub const PATIENT: Duration = Duration::from_secs(600);
 

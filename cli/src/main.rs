@@ -27,6 +27,10 @@ const EXIT_UNUSABLE_INPUT: u8 = 2;
 /// llama.cpp warns of what it does by request when it converts a model.
 const DEFAULT_FILTER: &str = "warn,llama-cpp-2=error,llama_cpp_2=error";
 
+/// glibc's takes an eighth of a read.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Point-in-time financial data in, evidence-grounded analyst theses out.
 #[derive(Debug, Parser)]
 #[command(name = "r2r", version, after_help = contract::DISCLAIMER)]

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         let start = Instant::now();
         let retriever = Retriever::open(&config.reference(&sources).unwrap(), &packages).unwrap();
         println!("{weights}: loaded in {:?}", start.elapsed());
-        let embedder = retriever.embedder();
+        let embedder = retriever.embedder().unwrap();
         measure(weights, &pairs, MEANING, embedder);
         let (r1, r10) = measure(method.key(), &pairs, BOTH, embedder);
         is_good &= r1 >= *first && r10 >= *tenth;

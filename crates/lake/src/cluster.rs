@@ -5,8 +5,8 @@
 //! r2r scheduler                                   serve      cuts plans into stages and tasks
 //! r2r executor                                    serve      node: reads its own store, answers
 //! ```
-//! The series of names are one physical plan, the one that runs in a process, whose leaves
-//! are asked of the executors; Ballista parts it by name. Values that need reads are computed
+//! The series of names are one physical plan, of the query that a process runs for each name,
+//! whose leaves are asked of the executors; Ballista parts it by name. Values that need reads are computed
 //! by the code of a read, on executors that hold the snapshot; Ballista deals out the rows.
 //! Data never goes from the client to an executor, only a snapshot's id: who has it, has the
 //! same bytes.

@@ -24,11 +24,14 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
+use futures::executor::block_on;
+
 #[cfg(feature = "ballista")]
 pub(crate) use self::travel::plan_history;
 use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
+    parallel::in_parallel,
     records::time_type,
     scan::{Reads, UnboundTable, bound_to, reads},
     tables::{AGE, Tables},
@@ -74,9 +77,9 @@ const CLOSES: &str =
     "SELECT ticker, session, event_time, known_at, close FROM sessions ORDER BY ticker, session";
 
 /// Sessions that are looked back on at least: smoothing has forgotten what was before.
-const SESSIONS_MIN: usize = 1_000;
+const SESSIONS_MIN: usize = 600;
 /// As many of the longest window of a feature, at least.
-const WINDOWS_MIN: usize = 4;
+const WINDOWS_MIN: usize = 2;
 
 #[derive(Debug)]
 struct Planned {
@@ -87,6 +90,26 @@ struct Planned {
     reads: BTreeSet<String>,
     /// Whether the result changes as time passes, with the records as they are.
     ages: bool,
+}
+
+/// A query to be planned.
+enum Ask {
+    /// All series of a kind, by the places of their features.
+    Series(Kind, Vec<usize>),
+    /// The feature at this place.
+    Query(usize),
+}
+
+/// Returns the queries that give these features, the longest first.
+fn asked(features: &[FeatureInfo]) -> Vec<Ask> {
+    let of_kind = |kind: Kind| {
+        let is_of_kind = |i: &usize| features[*i].is_series() && features[*i].kind == kind;
+        let columns: Vec<usize> = (0..features.len()).filter(is_of_kind).collect();
+        (!columns.is_empty()).then_some(Ask::Series(kind, columns))
+    };
+    let series = [Kind::Bars, Kind::Index].into_iter().filter_map(of_kind);
+    let queries = (0..features.len()).filter(|i| !features[*i].is_series());
+    series.chain(queries.map(Ask::Query)).collect()
 }
 
 impl Engine {
@@ -114,18 +137,29 @@ impl Engine {
         let state = context.state();
         let closes = plan(&state, "sessions.sql", CLOSES, &views).await?;
         let (mut series, mut queries) = (Vec::new(), Vec::new());
-        for kind in [Kind::Bars, Kind::Index] {
-            let is_of_kind = |i: &usize| features[*i].is_series() && features[*i].kind == kind;
-            let columns: Vec<usize> = (0..features.len()).filter(is_of_kind).collect();
-            if !columns.is_empty() {
-                let infos: Vec<&FeatureInfo> = columns.iter().map(|i| &features[*i]).collect();
-                series.push((plan_series(&state, kind, &infos, &views).await?, columns));
+        let planned = in_parallel(asked(&features), |ask| {
+            // Planning waits for nothing.
+            block_on(async {
+                let planned = match &ask {
+                    Ask::Series(kind, columns) => {
+                        let infos: Vec<_> = columns.iter().map(|i| &features[*i]).collect();
+                        plan_series(&state, *kind, &infos, &views).await?
+                    }
+                    Ask::Query(i) => {
+                        let FeatureInfo { file, sql, .. } = &features[*i];
+                        let planned = plan(&state, file, sql, &views).await?;
+                        check_columns(file, &planned.schema)?;
+                        planned
+                    }
+                };
+                Ok::<_, LakeError>((ask, planned))
+            })
+        });
+        for planned in planned {
+            match planned? {
+                (Ask::Series(_, columns), planned) => series.push((planned, columns)),
+                (Ask::Query(i), planned) => queries.push((planned, i)),
             }
-        }
-        for (i, feature) in features.iter().enumerate().filter(|(_, f)| !f.is_series()) {
-            let planned = plan(&state, &feature.file, &feature.sql, &views).await?;
-            check_columns(&feature.file, &planned.schema)?;
-            queries.push((planned, i));
         }
         let plans = series.iter().map(|(planned, _)| planned);
         let plans = plans.chain(queries.iter().map(|(planned, _)| planned));
@@ -133,8 +167,8 @@ impl Engine {
         Ok(Self { state, views, closes, features, series, queries, needed, sessions: None })
     }
 
-    /// Looks back on a thousand sessions, or on four times the longest window if that is
-    /// more: a read then takes a third of the time. What a feature says does not depend
+    /// Looks back on 600 sessions, or on twice the longest window if that is more: a read
+    /// then takes a fraction of the time. What a feature says does not depend
     /// on it but for the rounding of the last digit, unless it accumulates without end.
     pub(crate) fn with_recent_sessions(mut self) -> Self {
         let windows = self.features.iter().filter_map(|feature| feature.window_days);

@@ -29,6 +29,7 @@ mod kernels;
 mod labels;
 mod lineage;
 mod package;
+mod parallel;
 mod proof;
 mod providers;
 mod read;

@@ -14,22 +14,25 @@ use std::{
 
 use datafusion::arrow::{
     array::{
-        ArrayRef, AsArray, Date32Array, Float64Array, RecordBatch, StringViewArray,
-        TimestampMicrosecondArray,
+        Array, ArrayRef, AsArray, Date32Array, Float64Array, RecordBatch, StringViewArray,
+        StringViewBuilder, TimestampMicrosecondArray,
     },
     datatypes::{Date32Type, Field, Float64Type, Schema, TimestampMicrosecondType},
 };
 use domain::{AsOf, Label, Ticker};
+use futures::executor::block_on;
+use indicatif::ProgressBar;
 
 pub use self::panel::{Panel, PanelOptions};
 #[cfg(feature = "ballista")]
 pub(crate) use self::{
     columns::{Means, Records},
-    panel::Place,
+    panel::{Place, kept},
 };
 use crate::{
     FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, engine::Engine,
-    feature_catalogue, label_rows, records::time_type, store::write_parquet,
+    feature_catalogue, label_rows, parallel::in_parallel, records::time_type, store::write_parquet,
+    tables::AsOfTables,
 };
 
 /// How many rows have which label.
@@ -75,8 +78,9 @@ struct Closes {
 }
 
 impl Snapshot {
-    /// Computes the features a name had at a point in time, research ones included: name
-    /// and value, in the catalogue's order. Undefined ones are left out.
+    /// Computes the features a name had at a point in time, research ones included, in the
+    /// catalogue's order. Undefined ones are left out. Where a thesis may cite all of them,
+    /// they are those of a read, and no query is planned.
     ///
     /// # Errors
     /// As [`Snapshot::read`], and on an unknown feature.
@@ -87,9 +91,15 @@ impl Snapshot {
         names: &[String],
     ) -> Result<Vec<domain::Feature>, LakeError> {
         self.check_date(ticker, as_of)?;
+        let tables = self.tables.cut(ticker, as_of)?;
+        let is_cited = |name: &String| self.features().iter().any(|info| info.name == *name);
+        if !names.is_empty() && names.iter().all(is_cited) {
+            let mut frame = self.frame(&tables).await?;
+            frame.retain(|feature| names.contains(&feature.name));
+            return Ok(frame);
+        }
         let features = if names.is_empty() { feature_catalogue()? } else { chosen(names)? };
         let engine = Engine::new(&self.tables, features).await?;
-        let tables = self.tables.cut(ticker, as_of)?;
         let rows = engine.run(tables.by_name()).await?;
         let found = engine.features().iter().zip(rows);
         Ok(found.filter_map(|(info, row)| self.feature(info, row?, &tables)).collect())
@@ -108,45 +118,66 @@ impl Snapshot {
     ) -> Result<(RecordBatch, BTreeMap<Ticker, LabelStats>), LakeError> {
         let mut columns = LabelColumns::default();
         let mut stats = BTreeMap::new();
-        for closes in self.closes().await? {
-            let thresholds = config.thresholds(&closes.ticker);
-            let rows = label_rows(&closes.values, config.scheme, thresholds);
-            stats.insert(closes.ticker.clone(), count(&rows));
+        let labelled = self.over_names(&[], &ProgressBar::hidden(), |tables| {
+            let batch = block_on(self.engine.run_closes(tables.by_name()))?;
+            let Some(closes) = Closes::of(&batch)? else { return Ok(None) };
+            let rows = label_rows(&closes.values, config.scheme, config.thresholds(&closes.ticker));
+            Ok(Some((closes, rows)))
+        })?;
+        for (closes, rows) in labelled.into_iter().flatten() {
             columns.extend(&closes, &rows);
+            stats.insert(closes.ticker, count(&rows));
         }
         Ok((columns.finish()?, stats))
     }
 
-    async fn closes(&self) -> Result<Vec<Closes>, LakeError> {
-        let batch = self.engine.run_closes(self.all_tables()?).await?;
-        let (tickers, times) = (texts(&batch, "ticker")?, micros(&batch, "known_at")?);
-        let sessions = days(&batch)?;
-        let closes = batch.column_by_name("close").ok_or_else(|| column_error("close"))?;
-        let closes = closes.as_primitive::<Float64Type>();
-        let mut found: BTreeMap<&str, Closes> = BTreeMap::new();
-        for row in 0..batch.num_rows() {
-            let text = tickers.value(row);
-            if !found.contains_key(text) {
-                let ticker = text.parse().map_err(|_| column_error("ticker"))?;
-                let (sessions, known_at, values) = Default::default();
-                found.insert(text, Closes { ticker, sessions, known_at, values });
-            }
-            if let Some(of_ticker) = found.get_mut(text) {
-                of_ticker.sessions.push(sessions.value(row));
-                of_ticker.known_at.push(times.value(row));
-                of_ticker.values.push(closes.value(row));
-            }
+    /// Runs a query over all times of each of these names, all names where none is given, on
+    /// all cores: no session of a name depends on another name. Without any name with
+    /// sessions it runs once, over nothing.
+    fn over_names<R: Send>(
+        &self,
+        tickers: &[Ticker],
+        progress: &ProgressBar,
+        query: impl Fn(AsOfTables) -> Result<R, LakeError> + Sync,
+    ) -> Result<Vec<R>, LakeError> {
+        let as_of = self.last_date();
+        let is_asked =
+            |name: &&str| tickers.is_empty() || tickers.iter().any(|t| t.as_str() == *name);
+        let names = self.tables.tickers(Kind::Bars).into_iter().filter(is_asked);
+        let names = names.map(|name| name.parse().map_err(|_| column_error("ticker")));
+        let names = names.collect::<Result<Vec<Ticker>, LakeError>>()?;
+        if names.is_empty() {
+            return Ok(vec![query(self.tables.whole(as_of)?)?]);
         }
-        Ok(found.into_values().collect())
-    }
-
-    fn all_tables(&self) -> Result<BTreeMap<&'static str, RecordBatch>, LakeError> {
-        Ok(self.tables.whole(self.last_date())?.by_name())
+        progress.inc_length(names.len() as u64);
+        let results = in_parallel(names, |name| {
+            let result = query(self.tables.of_ticker(&name, as_of)?);
+            progress.inc(1);
+            result
+        });
+        results.into_iter().collect()
     }
 
     /// Returns the date that ages of all records are counted to: that of the last close.
     pub(crate) fn last_date(&self) -> AsOf {
         AsOf::end_of(self.range().map(|(_, last)| last).unwrap_or_default())
+    }
+}
+
+impl Closes {
+    /// Takes the sessions of one name; none where there are none.
+    fn of(batch: &RecordBatch) -> Result<Option<Self>, LakeError> {
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        let ticker = texts(batch, "ticker")?.value(0).parse();
+        let closes = batch.column_by_name("close").ok_or_else(|| column_error("close"))?;
+        Ok(Some(Self {
+            ticker: ticker.map_err(|_| column_error("ticker"))?,
+            sessions: days(batch)?.values().to_vec(),
+            known_at: micros(batch, "known_at")?.values().to_vec(),
+            values: closes.as_primitive::<Float64Type>().values().to_vec(),
+        }))
     }
 }
 
@@ -180,7 +211,7 @@ fn count(rows: &[Option<LabelRow>]) -> LabelStats {
 
 #[derive(Default)]
 struct LabelColumns {
-    tickers: Vec<String>,
+    tickers: StringViewBuilder,
     sessions: Vec<i32>,
     known_at: Vec<Option<i64>>,
     rows: Vec<Option<LabelRow>>,
@@ -190,23 +221,24 @@ impl LabelColumns {
     fn extend(&mut self, closes: &Closes, rows: &[Option<LabelRow>]) {
         let horizon = HORIZONS[HORIZONS.len() - 1];
         for (i, row) in rows.iter().enumerate() {
-            self.tickers.push(closes.ticker.to_string());
+            self.tickers.append_value(closes.ticker.as_str());
             self.sessions.push(closes.sessions[i]);
             self.known_at.push(closes.known_at.get(i + horizon).copied().filter(|_| row.is_some()));
             self.rows.push(*row);
         }
     }
 
-    fn finish(self) -> Result<RecordBatch, LakeError> {
+    fn finish(mut self) -> Result<RecordBatch, LakeError> {
         let floats = |value: fn(&LabelRow) -> f64| -> ArrayRef {
             let values = self.rows.iter().map(|row| row.as_ref().map(value));
             Arc::new(values.collect::<Float64Array>())
         };
-        let labels = self.rows.iter().map(|row| row.as_ref().map(|row| row.label.to_string()));
+        let names = Label::ALL.map(|label| label.to_string());
+        let labels = self.rows.iter().map(|row| row.as_ref().map(|row| &names[row.label.index()]));
         let labels: ArrayRef = Arc::new(labels.collect::<StringViewArray>());
         let times = TimestampMicrosecondArray::from(self.known_at.clone()).with_timezone("UTC");
         let columns: Vec<(&str, ArrayRef, bool)> = vec![
-            ("ticker", Arc::new(StringViewArray::from_iter_values(&self.tickers)), false),
+            ("ticker", Arc::new(self.tickers.finish()), false),
             ("session", Arc::new(Date32Array::from(self.sessions.clone())), false),
             ("known_at", Arc::new(times), true),
             ("r_5", floats(|row| row.returns[0]), true),

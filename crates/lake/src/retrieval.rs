@@ -29,7 +29,7 @@ mod sentences;
 mod tests;
 mod words;
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{collections::HashMap, panic::resume_unwind, sync::OnceLock, thread};
 
 use domain::{Snippet, Ticker};
 
@@ -57,7 +57,8 @@ pub(crate) struct Evidence {
     queries: Vec<SectionQuery>,
     /// For each name its queries, prepared when first asked.
     prepared: HashMap<Ticker, Vec<OnceLock<Query>>>,
-    news: NewsIndex,
+    /// Made by the first read.
+    news: OnceLock<NewsIndex>,
     filings: FilingIndex,
 }
 
@@ -71,7 +72,6 @@ struct Asked<'a> {
 }
 
 impl Evidence {
-    /// Counts the words of the news, some 20 ms for 1,000 articles.
     pub(crate) fn new(
         manifest: &Manifest,
         tables: &Tables,
@@ -82,10 +82,24 @@ impl Evidence {
         let names = manifest.universe.names.iter();
         Ok(Self {
             prepared: names.map(|name| (name.ticker.clone(), unasked())).collect(),
-            news: NewsIndex::new(tables)?,
+            news: OnceLock::new(),
             filings: FilingIndex::new(tables),
             retriever,
             queries,
+        })
+    }
+
+    /// Counts the words of the news, some 20 ms for 1,000 articles, while another thread
+    /// loads what makes vectors; once.
+    fn prepare(&self, tables: &Tables) -> Result<&NewsIndex, LakeError> {
+        if let Some(news) = self.news.get() {
+            return Ok(news);
+        }
+        thread::scope(|scope| {
+            let weights = scope.spawn(|| self.retriever.embedder().map(|_| ()));
+            let news = NewsIndex::new(tables)?;
+            weights.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            Ok(self.news.get_or_init(|| news))
         })
     }
 
@@ -93,10 +107,13 @@ impl Evidence {
         &self.retriever
     }
 
-    /// Returns the snippets of a read, in the order of the queries. Some 200 us where
-    /// the same texts were read before, else up to 0.2 ms more for each new text.
+    /// Returns the snippets of a read, in the order of the queries, of what `tables`, cut
+    /// from `all`, hold. Some 200 us where the same texts were read before, else up to
+    /// 0.2 ms more for each new text; the first read of all takes as long as it takes to
+    /// load the weights.
     pub(crate) fn snippets(
         &self,
+        all: &Tables,
         tables: &AsOfTables,
         name: &Name,
     ) -> Result<Vec<Snippet>, LakeError> {
@@ -104,7 +121,8 @@ impl Evidence {
         let Some(prepared) = self.prepared.get(&name.ticker) else {
             return Ok(snippets);
         };
-        let embedder = self.retriever.embedder();
+        let news = self.prepare(all)?;
+        let embedder = self.retriever.embedder()?;
         for (query, cell) in self.queries.iter().zip(prepared) {
             let prepared = match cell.get() {
                 Some(prepared) => prepared,
@@ -115,7 +133,7 @@ impl Evidence {
             };
             let asked = Asked { tables, name, query, prepared, embedder };
             let found = match query.kind {
-                Kind::News => self.news.snippets(&asked)?,
+                Kind::News => news.snippets(&asked)?,
                 _ => self.filings.snippets(&asked, &snippets)?,
             };
             snippets.extend(found);

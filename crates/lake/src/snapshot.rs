@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
+    panic::resume_unwind,
     path::Path,
 };
 
@@ -11,6 +12,7 @@ use datafusion::arrow::{
     datatypes::TimestampMicrosecondType,
 };
 use domain::{Digest, Ticker};
+use tokio::task::spawn_blocking;
 
 use crate::{
     FeatureInfo, FeatureRef, Kind, LakeError, Manifest, Retriever, SnapshotStore, engine::Engine,
@@ -95,8 +97,11 @@ impl Snapshot {
             let reason = "it was built for other feature files than this program's".to_owned();
             return Err(LakeError::BadSnapshot { path: store.dir(id), reason });
         }
+        let (retrieval, packages) = (manifest.retrieval.clone(), store.packages_dir());
+        let retriever = spawn_blocking(move || Retriever::open(&retrieval, &packages));
         let batches = store.batches(&manifest).await?;
-        let retriever = Retriever::open(&manifest.retrieval, &store.packages_dir())?;
+        let retriever =
+            retriever.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
         Self::from_batches(manifest, batches, retriever).await
     }
 

@@ -10,13 +10,17 @@ use std::{
 use chrono::{DateTime, NaiveDate};
 use datafusion::arrow::{
     array::{Array, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray},
-    compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
+    compute::{
+        LexicographicalComparator, SortColumn, concat_batches, lexsort_to_indices, partition,
+        take_record_batch,
+    },
     datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType},
 };
 use domain::{AsOf, Ticker};
 
 use crate::{
     Kind, LakeError,
+    parallel::in_parallel,
     versions::{are_actions_regular, is_regular, latest_versions},
 };
 
@@ -48,11 +52,10 @@ pub(crate) struct AsOfTables {
 impl Tables {
     /// Takes one batch per kind, in any order of rows.
     pub(crate) fn new(batches: BTreeMap<Kind, RecordBatch>) -> Result<Self, LakeError> {
-        let mut tables = BTreeMap::new();
-        for (kind, batch) in batches {
-            tables.insert(kind, Table::new(kind, &batch)?);
-        }
-        Ok(Self(tables))
+        let tables = in_parallel(batches.into_iter().collect(), |(kind, batch)| {
+            Ok::<_, LakeError>((kind, Table::new(kind, &batch)?))
+        });
+        Ok(Self(tables.into_iter().collect::<Result<_, _>>()?))
     }
 
     /// Returns the schema of each kind as queries see it.
@@ -78,20 +81,6 @@ impl Tables {
         let last = as_of.instant().timestamp_micros();
         let batches = self.0.iter().map(|(kind, t)| Ok((*kind, with_age(&t.latest()?, last)?)));
         Ok(AsOfTables { as_of, batches: batches.collect::<Result<_, LakeError>>()? })
-    }
-
-    /// Returns the records of a name among those of [`Tables::whole`]; none where it has none.
-    #[cfg(feature = "ballista")]
-    pub(crate) fn whole_of(
-        &self,
-        kind: Kind,
-        ticker: &str,
-        as_of: AsOf,
-    ) -> Result<Option<RecordBatch>, LakeError> {
-        let Some(table) = self.0.get(&kind) else { return Ok(None) };
-        let Some(rows) = table.rows.get(ticker) else { return Ok(None) };
-        let last = as_of.instant().timestamp_micros();
-        Ok(Some(with_age(&table.latest_of(rows)?, last)?))
     }
 
     /// Tells whether the history of a ticker can be computed over all times at once.
@@ -140,6 +129,19 @@ impl Tables {
         self.select(ticker, as_of, |_| true)
     }
 
+    /// Returns the records of a kind among those of [`Tables::of_ticker`]; the ticker is empty
+    /// for a kind without.
+    #[cfg(feature = "ballista")]
+    pub(crate) fn of_kind(
+        &self,
+        kind: Kind,
+        ticker: &str,
+        as_of: AsOf,
+    ) -> Result<Option<RecordBatch>, LakeError> {
+        let last = as_of.instant().timestamp_micros();
+        self.0.get(&kind).map(|table| table.select(kind, ticker, last, |_| true)).transpose()
+    }
+
     /// Cuts every table to the ticker's (or the market's) records with
     /// `known_at <= as_of`. Copies no column.
     pub(crate) fn cut(&self, ticker: &Ticker, as_of: AsOf) -> Result<AsOfTables, LakeError> {
@@ -158,14 +160,7 @@ impl Tables {
         let mut batches = BTreeMap::new();
         for (&kind, table) in &self.0 {
             let key = if kind.has_ticker() { ticker.as_str() } else { "" };
-            let rows = table.rows.get(key).cloned().unwrap_or(0..0);
-            let times = known_at(&table.batch).values();
-            let known = times[rows.clone()].partition_point(|&t| is_wanted(t));
-            let mut cut = table.batch.slice(rows.start, known);
-            if table.irregular.contains(key) && has_sessions(kind) {
-                cut = latest_versions(&cut)?;
-            }
-            batches.insert(kind, with_age(&cut, last)?);
+            batches.insert(kind, table.select(kind, key, last, &is_wanted)?);
         }
         Ok(AsOfTables { as_of, batches })
     }
@@ -189,16 +184,7 @@ impl AsOfTables {
 impl Table {
     fn new(kind: Kind, batch: &RecordBatch) -> Result<Self, LakeError> {
         let batch = sorted(kind, batch)?;
-        let mut rows = BTreeMap::<String, Range<usize>>::new();
-        let tickers = batch.column_by_name("ticker").filter(|_| kind.has_ticker());
-        let tickers = tickers.map(|column| column.as_string_view());
-        for row in 0..batch.num_rows() {
-            let ticker = tickers.map(|t| t.value(row)).unwrap_or_default();
-            match rows.get_mut(ticker) {
-                Some(range) => range.end = row + 1,
-                None => drop(rows.insert(ticker.to_owned(), row..row + 1)),
-            }
-        }
+        let rows: BTreeMap<_, _> = runs(kind, &batch)?.into_iter().collect();
         let is_irregular = |rows: &Range<usize>| {
             let rows = batch.slice(rows.start, rows.len());
             match kind {
@@ -211,26 +197,56 @@ impl Table {
         Ok(Self { batch, rows, irregular })
     }
 
+    /// Takes the first of a ticker's records, in order of `known_at`, that are wanted; of each
+    /// session the latest version among them. Ages are counted to the time `last`.
+    fn select(
+        &self,
+        kind: Kind,
+        key: &str,
+        last: i64,
+        is_wanted: impl Fn(i64) -> bool,
+    ) -> Result<RecordBatch, LakeError> {
+        let rows = self.rows.get(key).cloned().unwrap_or(0..0);
+        let times = known_at(&self.batch).values();
+        let known = times[rows.clone()].partition_point(|&time| is_wanted(time));
+        let mut cut = self.batch.slice(rows.start, known);
+        if self.irregular.contains(key) && has_sessions(kind) {
+            cut = latest_versions(&cut)?;
+        }
+        with_age(&cut, last)
+    }
+
     /// Returns the rows with the latest version alone of each session.
     fn latest(&self) -> Result<RecordBatch, LakeError> {
-        if !self.has_versions() {
+        let has_versions = self.batch.column_by_name("session").is_some();
+        if self.irregular.is_empty() || !has_versions {
             return Ok(self.batch.clone());
         }
-        let parts = self.rows.values().map(|rows| self.latest_of(rows));
+        let parts = self
+            .rows
+            .values()
+            .map(|rows| latest_versions(&self.batch.slice(rows.start, rows.len())));
         let parts = parts.collect::<Result<Vec<_>, LakeError>>()?;
         Ok(concat_batches(&self.batch.schema(), &parts)?)
     }
+}
 
-    /// Returns those of a ticker's rows.
-    fn latest_of(&self, rows: &Range<usize>) -> Result<RecordBatch, LakeError> {
-        let rows = self.batch.slice(rows.start, rows.len());
-        if self.has_versions() { latest_versions(&rows) } else { Ok(rows) }
+/// Returns the runs of rows of one ticker; all rows under the empty ticker for kinds
+/// without.
+pub(crate) fn runs(
+    kind: Kind,
+    batch: &RecordBatch,
+) -> Result<Vec<(String, Range<usize>)>, LakeError> {
+    if batch.num_rows() == 0 {
+        return Ok(Vec::new());
     }
-
-    /// Tells whether a session may be there more than once.
-    fn has_versions(&self) -> bool {
-        !self.irregular.is_empty() && self.batch.column_by_name("session").is_some()
-    }
+    let tickers = batch.column_by_name("ticker").filter(|_| kind.has_ticker());
+    let Some(tickers) = tickers else {
+        return Ok(vec![(String::new(), 0..batch.num_rows())]);
+    };
+    let ranges = partition(std::slice::from_ref(tickers))?.ranges();
+    let tickers = tickers.as_string_view();
+    Ok(ranges.into_iter().map(|rows| (tickers.value(rows.start).to_owned(), rows)).collect())
 }
 
 const fn has_sessions(kind: Kind) -> bool {
@@ -238,7 +254,7 @@ const fn has_sessions(kind: Kind) -> bool {
 }
 
 /// Returns the rows by ticker, time and id: the order of a snapshot's files and of
-/// its tables.
+/// its tables. Rows that stand in it already are not copied.
 pub(crate) fn sorted(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch, LakeError> {
     let has_times = batch.column_by_name("known_at").is_some_and(|c| is_time(c.data_type()));
     let keys: &[&str] = if kind.has_ticker() {
@@ -254,6 +270,10 @@ pub(crate) fn sorted(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch, Lak
             return Err(LakeError::BadSnapshot { path, reason });
         };
         columns.push(SortColumn { values: values.clone(), options: None });
+    }
+    let order = LexicographicalComparator::try_new(&columns)?;
+    if (1..batch.num_rows()).all(|row| order.compare(row - 1, row).is_le()) {
+        return Ok(batch.clone());
     }
     Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)
 }

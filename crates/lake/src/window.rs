@@ -13,6 +13,7 @@ use std::{
 use datafusion::{
     arrow::{
         array::{Array, ArrayRef, AsArray, Float64Array},
+        buffer::NullBuffer,
         compute::{cast, shift},
         datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type},
     },
@@ -199,8 +200,9 @@ impl PartitionEvaluator for Evaluator {
             return exec_err!("{}({}) got other arguments", self.name, self.kernel.arguments());
         };
         debug_assert_eq!(out.len(), rows, "{}", self.name);
-        let defined = |v: f64| (!v.is_nan()).then_some(v);
-        Ok(Arc::new(out.into_iter().map(defined).collect::<Float64Array>()))
+        let defined = NullBuffer::from_iter(out.iter().map(|v| !v.is_nan()));
+        let defined = Some(defined).filter(|defined| defined.null_count() > 0);
+        Ok(Arc::new(Float64Array::new(out.into(), defined)))
     }
 }
 

@@ -36,7 +36,8 @@ use super::{
 use crate::{
     FeatureInfo, Kind, LakeError, Panel, PanelOptions, Snapshot,
     engine::{self, Engine, plan_history},
-    research::{Means, Place},
+    research::{Means, Place, kept},
+    tables::runs,
 };
 
 /// Port of a scheduler where the address has none.
@@ -171,18 +172,38 @@ impl Cluster {
 
 #[async_trait]
 impl Place for Remote<'_> {
-    async fn series(&self, snapshot: &Snapshot, engine: &Engine) -> Result<RecordBatch, LakeError> {
+    async fn series(
+        &self,
+        snapshot: &Snapshot,
+        engine: &Engine,
+        options: &PanelOptions,
+        _: &ProgressBar,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
         let cluster = self.0;
         let context = engine::context(cluster.config());
         let as_of = snapshot.last_date();
+        let is_asked = |name: &&str| {
+            let asked = &options.tickers;
+            asked.is_empty() || asked.iter().any(|ticker| ticker.as_str() == *name)
+        };
         for (kind, schema) in snapshot.tables.schemas() {
-            let names = parted_names(&snapshot.tables.tickers(kind), cluster.tasks)?;
+            let mut names = snapshot.tables.tickers(kind);
+            if kind.has_ticker() {
+                names.retain(is_asked);
+            }
+            let names = parted_names(&names, cluster.tasks)?;
             let table = SnapshotTable { snapshot: snapshot.id(), kind, as_of, schema, names };
             context.register_table(kind.table(), Arc::new(table))?;
         }
         let (plan, schema) = plan_history(&context, engine.features()).await?;
         let rows = cluster.run(plan).await?;
-        Ok(RecordBatch::try_new(schema, rows.columns().to_vec())?)
+        let rows = RecordBatch::try_new(schema, rows.columns().to_vec())?;
+        let of_names = runs(Kind::Bars, &rows)?;
+        if of_names.is_empty() {
+            return Ok(vec![rows]);
+        }
+        let of_names = of_names.into_iter().map(|(_, name)| rows.slice(name.start, name.len()));
+        of_names.map(|rows| kept(rows, options)).collect()
     }
 
     async fn columns(

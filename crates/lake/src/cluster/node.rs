@@ -220,7 +220,7 @@ async fn answer(
         Question::Records { kind, as_of, columns } => {
             let tickers = rows.column(0).as_string_view().iter().flatten();
             let records = tickers.filter_map(|ticker| {
-                let records = snapshot.tables.whole_of(*kind, ticker, *as_of).transpose()?;
+                let records = snapshot.tables.of_kind(*kind, ticker, *as_of).transpose()?;
                 Some(records.and_then(|records| Ok(shown(&records.project(columns)?, schema)?)))
             });
             records.collect()

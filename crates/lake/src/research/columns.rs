@@ -11,6 +11,7 @@ use datafusion::arrow::{
     datatypes::UInt64Type,
 };
 use domain::{AsOf, Ticker};
+use futures::executor::block_on;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,8 @@ use super::{column_error, days, end_of, texts};
 use crate::{
     FeatureInfo, LakeError, Manifest,
     asof::as_of_join,
-    engine::Engine,
+    engine::{Engine, FeatureRow},
+    parallel::in_parallel,
     read::{provenance, times},
     tables::Tables,
 };
@@ -54,7 +56,7 @@ impl Records<'_> {
         let engine = Engine::new(self.tables, features.to_vec()).await?;
         match means {
             Means::Arrivals => self.by_arrivals(&engine, rows, progress).await,
-            Means::Reads => self.by_reads(&engine, rows, progress).await,
+            Means::Reads => self.by_reads(&engine, rows, progress),
         }
     }
 
@@ -105,7 +107,7 @@ impl Records<'_> {
         Ok(features.iter().enumerate().map(column).collect())
     }
 
-    async fn by_reads(
+    fn by_reads(
         &self,
         engine: &Engine,
         rows: &RecordBatch,
@@ -116,16 +118,22 @@ impl Records<'_> {
         let mut builders: Vec<Float64Builder> =
             features.iter().map(|_| Float64Builder::with_capacity(rows.num_rows())).collect();
         progress.inc_length(rows.num_rows() as u64);
-        for row in 0..rows.num_rows() {
+        let reads = in_parallel((0..rows.num_rows()).collect(), |row| {
             let ticker: Ticker = tickers.value(row).parse().map_err(|_| column_error("ticker"))?;
             let as_of = end_of(sessions, row);
-            let found = engine.run(self.tables.cut(&ticker, as_of)?.by_name()).await?;
-            for ((feature, found), builder) in features.iter().zip(found).zip(&mut builders) {
-                let is_usable =
-                    |found: &_| provenance(self.manifest, feature, found, as_of).is_some();
-                builder.append_option(found.filter(is_usable).map(|found| found.value));
-            }
+            let tables = self.tables.cut(&ticker, as_of)?;
+            let found = features.iter().zip(block_on(engine.run(tables.by_name()))?);
+            let value = |(feature, found): (&FeatureInfo, Option<FeatureRow>)| {
+                let found = found?;
+                provenance(self.manifest, feature, &found, as_of).map(|_| found.value)
+            };
+            let values: Vec<Option<f64>> = found.map(value).collect();
             progress.inc(1);
+            Ok::<_, LakeError>(values)
+        });
+        for values in reads {
+            let values = values?;
+            builders.iter_mut().zip(values).for_each(|(builder, v)| builder.append_option(v));
         }
         Ok(builders.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef).collect())
     }

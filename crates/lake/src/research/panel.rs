@@ -5,15 +5,17 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use datafusion::arrow::{
-    array::{ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt64Array},
-    compute::{filter_record_batch, take_record_batch},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt64Array},
+    buffer::NullBuffer,
+    compute::{concat_batches, filter_record_batch, take_record_batch},
     datatypes::{DataType, Date32Type, Field, Float64Type, Schema},
 };
 use domain::Ticker;
+use futures::executor::block_on;
 use indicatif::ProgressBar;
 
 use super::{
-    chosen,
+    chosen, column_error,
     columns::{Means, Records},
     days, positions, texts,
 };
@@ -47,9 +49,16 @@ pub struct Panel {
 /// Where the queries of a panel run: in this process, or on a cluster. The bits are the same.
 #[async_trait]
 pub(crate) trait Place: Sync {
-    /// Runs the series of names of an engine over all records, or the closes of names where
-    /// it has no such series. The rows are in order of ticker and session.
-    async fn series(&self, snapshot: &Snapshot, engine: &Engine) -> Result<RecordBatch, LakeError>;
+    /// Runs the series of an engine over all records of the names of a panel, or the closes of
+    /// names where it has no such series. Returns the rows that the panel keeps, a name after
+    /// another, and at least one batch.
+    async fn series(
+        &self,
+        snapshot: &Snapshot,
+        engine: &Engine,
+        options: &PanelOptions,
+        progress: &ProgressBar,
+    ) -> Result<Vec<RecordBatch>, LakeError>;
 
     /// As [`Records::columns`].
     async fn columns(
@@ -70,11 +79,20 @@ struct Here;
 
 #[async_trait]
 impl Place for Here {
-    async fn series(&self, snapshot: &Snapshot, engine: &Engine) -> Result<RecordBatch, LakeError> {
-        match engine.run_series(Kind::Bars, snapshot.all_tables()?).await? {
-            Some(series) => Ok(series),
-            None => engine.run_closes(snapshot.all_tables()?).await,
-        }
+    async fn series(
+        &self,
+        snapshot: &Snapshot,
+        engine: &Engine,
+        options: &PanelOptions,
+        progress: &ProgressBar,
+    ) -> Result<Vec<RecordBatch>, LakeError> {
+        snapshot.over_names(&options.tickers, progress, |tables| {
+            let part = match block_on(engine.run_series(Kind::Bars, tables.by_name()))? {
+                Some(series) => series,
+                None => block_on(engine.run_closes(tables.by_name()))?,
+            };
+            kept(part, options)
+        })
     }
 
     async fn columns(
@@ -90,9 +108,9 @@ impl Place for Here {
 }
 
 impl Snapshot {
-    /// Computes features at every session. Series of all names take one query; a feature
+    /// Computes features at every session. All series take one query for each name; a feature
     /// that changes with the arrival of records alone takes a read for each arrival, any
-    /// other one for each row, which is told to `progress`.
+    /// other one for each row. `progress` is told of each.
     ///
     /// # Errors
     /// Fails on an unknown feature or ticker, and when a query fails.
@@ -116,8 +134,9 @@ impl Snapshot {
             self.check_ticker(ticker)?;
         }
         let engine = Engine::new(&self.tables, features.clone()).await?;
-        let sessions = place.series(self, &engine).await?;
-        let sessions = filter_record_batch(&sessions, &rows_of(&sessions, options))?;
+        let parts = place.series(self, &engine, options, progress).await?;
+        let schema = parts.first().map(RecordBatch::schema).ok_or_else(|| column_error("close"))?;
+        let sessions = concat_batches(&schema, &parts)?;
         let keys = ["ticker", "session", "event_time", "known_at"];
         let keys = sessions.project(&positions(&sessions, &keys)?)?;
         let mut columns = Columns::new();
@@ -182,30 +201,32 @@ impl Snapshot {
     }
 }
 
-/// Marks the rows a panel keeps.
-fn rows_of(sessions: &RecordBatch, options: &PanelOptions) -> BooleanArray {
-    let (Ok(tickers), Ok(days)) = (texts(sessions, "ticker"), days(sessions)) else {
-        return BooleanArray::from(vec![false; sessions.num_rows()]);
-    };
+/// Returns the rows of one name that a panel keeps.
+pub(crate) fn kept(
+    sessions: RecordBatch,
+    options: &PanelOptions,
+) -> Result<RecordBatch, LakeError> {
     let every = options.every.max(1);
-    let (mut ticker, mut place) = ("", 0);
-    let keep = (0..sessions.num_rows()).map(|row| {
-        if tickers.value(row) != ticker {
-            (ticker, place) = (tickers.value(row), 0);
-        }
-        let day = Date32Type::to_naive_date_opt(days.value(row)).unwrap_or_default();
-        let is_inside = options.from.is_none_or(|from| day >= from)
-            && options.to.is_none_or(|to| day <= to)
-            && (options.tickers.is_empty() || options.tickers.iter().any(|t| t.as_str() == ticker));
+    if (options.from, options.to, every) == (None, None, 1) {
+        return Ok(sessions);
+    }
+    let mut place = 0;
+    let keep = days(&sessions)?.values().iter().map(|&day| {
+        let day = Date32Type::to_naive_date_opt(day).unwrap_or_default();
+        let is_inside =
+            options.from.is_none_or(|from| day >= from) && options.to.is_none_or(|to| day <= to);
         let is_kept = is_inside && place % every == 0;
         place += usize::from(is_inside);
         is_kept
     });
-    BooleanArray::from(keep.collect::<Vec<bool>>())
+    let keep = BooleanArray::from(keep.collect::<Vec<bool>>());
+    Ok(filter_record_batch(&sessions, &keep)?)
 }
 
 /// Division by zero leaves an infinity where a value is undefined.
 fn finite(column: &ArrayRef) -> ArrayRef {
-    let values = column.as_primitive::<Float64Type>();
-    Arc::new(values.iter().map(|v| v.filter(|v| v.is_finite())).collect::<Float64Array>())
+    let column = column.as_primitive::<Float64Type>();
+    let is_finite = NullBuffer::from_iter(column.values().iter().map(|v| v.is_finite()));
+    let defined = NullBuffer::union(column.nulls(), Some(&is_finite));
+    Arc::new(Float64Array::new(column.values().clone(), defined))
 }

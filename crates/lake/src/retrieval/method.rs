@@ -1,7 +1,12 @@
 //! Which retrieval a snapshot is read with: chosen in the universe, noted in the
 //! manifest and so in the id of the snapshot, which every answer's receipt carries.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use domain::Digest;
 use serde::{Deserialize, Serialize};
@@ -10,7 +15,9 @@ use super::{
     embed::{Embedder, StaticEmbedder},
     queries::queries_digest,
 };
-use crate::{ArchiveKind, LakeError, PackageCache, PackageRef, Source, SourceList};
+use crate::{
+    ArchiveKind, LakeError, PackageCache, PackageRef, Source, SourceList, archive::Archive,
+};
 
 /// How texts are ranked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,11 +68,21 @@ pub struct WeightsRef {
     pub members: BTreeMap<String, String>,
 }
 
-/// Weights in memory. Cheap to clone; snapshots with the same weights may share them.
+/// Weights, in memory from their first use. Cheap to clone; snapshots with the same
+/// weights may share them.
 #[derive(Debug, Clone)]
 pub struct Retriever {
     reference: RetrievalRef,
-    embedder: Option<Arc<dyn Embedder>>,
+    weights: Option<Arc<Weights>>,
+}
+
+/// The archive that has the weights, and what was made of it.
+#[derive(Debug)]
+struct Weights {
+    method: RetrievalMethod,
+    members: BTreeMap<String, String>,
+    archive: Archive,
+    embedder: OnceLock<Box<dyn Embedder>>,
 }
 
 impl RetrievalMethod {
@@ -120,8 +137,9 @@ impl WeightsRef {
 }
 
 impl Retriever {
-    /// Loads the weights a manifest names from the cache of packages; nothing is
-    /// fetched. Takes about 0.3 s for static vectors.
+    /// Finds the weights a manifest names in the cache of packages; nothing is fetched.
+    /// They are loaded by the first read of texts, which takes some 0.15 s for static
+    /// vectors: a read of features alone does without them.
     ///
     /// # Errors
     /// Fails when the package is not there or not the promised one, when this program
@@ -132,15 +150,22 @@ impl Retriever {
             let reason = "it was built for other queries than this program's".to_owned();
             return Err(LakeError::BadSnapshot { path: "manifest.json".into(), reason });
         }
-        let embedder = match (method, &reference.weights) {
+        if method == RetrievalMethod::Bm25MiniLm && cfg!(not(feature = "minilm")) {
+            return Err(LakeError::MethodNotBuilt { method: method.key() });
+        }
+        let weights = match (method, &reference.weights) {
             (RetrievalMethod::Bm25, _) => None,
             (_, None) => {
                 let reason = format!("its method {method} lacks weights");
                 return Err(LakeError::BadSnapshot { path: "manifest.json".into(), reason });
             }
-            (_, Some(weights)) => Some(load(method, weights, packages)?),
+            (_, Some(WeightsRef { package, archive, members })) => {
+                let archive = PackageCache::new(packages).cached(package, *archive)?;
+                let (members, embedder) = (members.clone(), OnceLock::new());
+                Some(Arc::new(Weights { method, members, archive, embedder }))
+            }
         };
-        Ok(Self { reference: reference.clone(), embedder })
+        Ok(Self { reference: reference.clone(), weights })
     }
 
     /// Returns what it was opened for.
@@ -149,36 +174,43 @@ impl Retriever {
         &self.reference
     }
 
-    /// Returns what makes vectors of texts, for methods that do.
-    #[must_use]
-    pub fn embedder(&self) -> Option<&dyn Embedder> {
-        self.embedder.as_deref()
+    /// Returns what makes vectors of texts, for methods that do. The first call loads it.
+    ///
+    /// # Errors
+    /// Fails when the archive does not hold what the manifest says.
+    pub fn embedder(&self) -> Result<Option<&dyn Embedder>, LakeError> {
+        self.weights.as_deref().map(Weights::embedder).transpose()
     }
 }
 
-fn load(
-    method: RetrievalMethod,
-    weights: &WeightsRef,
-    packages: &Path,
-) -> Result<Arc<dyn Embedder>, LakeError> {
-    let archive = PackageCache::new(packages).cached(&weights.package, weights.archive)?;
-    let bad = |reason: String| LakeError::Archive { path: archive.path().to_owned(), reason };
-    let read = |role: &str| {
-        let member = weights.members.get(role);
-        archive.read(member.ok_or_else(|| bad(format!("the manifest names no {role} in it")))?)
-    };
-    match method {
-        #[cfg(feature = "minilm")]
-        RetrievalMethod::Bm25MiniLm => {
-            let (config, tokenizer) = (read("config")?, read("tokenizer")?);
-            let embedder = super::minilm::MiniLm::new(read("weights")?, &config, &tokenizer);
-            Ok(Arc::new(embedder.map_err(bad)?))
+impl Weights {
+    fn embedder(&self) -> Result<&dyn Embedder, LakeError> {
+        if let Some(embedder) = self.embedder.get() {
+            return Ok(&**embedder);
         }
-        #[cfg(not(feature = "minilm"))]
-        RetrievalMethod::Bm25MiniLm => Err(LakeError::MethodNotBuilt { method: method.key() }),
-        RetrievalMethod::Bm25 | RetrievalMethod::Bm25Static => {
-            let embedder = StaticEmbedder::new(&read("weights")?, &read("tokenizer")?);
-            Ok(Arc::new(embedder.map_err(bad)?))
+        let embedder = self.load()?;
+        Ok(&**self.embedder.get_or_init(|| embedder))
+    }
+
+    fn load(&self) -> Result<Box<dyn Embedder>, LakeError> {
+        let bad =
+            |reason: String| LakeError::Archive { path: self.archive.path().to_owned(), reason };
+        let read = |role: &str| {
+            let member = self.members.get(role);
+            let named = member.ok_or_else(|| bad(format!("the manifest names no {role} in it")));
+            self.archive.read(named?)
+        };
+        match self.method {
+            #[cfg(feature = "minilm")]
+            RetrievalMethod::Bm25MiniLm => {
+                let (config, tokenizer) = (read("config")?, read("tokenizer")?);
+                let embedder = super::minilm::MiniLm::new(read("weights")?, &config, &tokenizer);
+                Ok(Box::new(embedder.map_err(bad)?))
+            }
+            _ => {
+                let embedder = StaticEmbedder::new(&read("weights")?, &read("tokenizer")?);
+                Ok(Box::new(embedder.map_err(bad)?))
+            }
         }
     }
 }

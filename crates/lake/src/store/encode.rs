@@ -95,7 +95,9 @@ pub(super) fn decode(bytes: Bytes) -> Result<RecordBatch, LakeError> {
     Ok(concat_batches(&schema, &batches)?)
 }
 
-/// Joins the files of a kind. A column that is null in one may be null in all.
+/// Joins the files of a kind, the rows of a ticker from one file after the other: the
+/// order of tables where each file is sorted and they are in the order of their years. A
+/// column that is null in one may be null in all.
 pub(super) fn join(kind: Kind, batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
     let Some(first) = batches.first() else {
         return crate::records::empty(kind);
@@ -121,5 +123,12 @@ pub(super) fn join(kind: Kind, batches: &[RecordBatch]) -> Result<RecordBatch, L
         .iter()
         .map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec()))
         .collect::<Result<_, _>>()?;
-    Ok(concat_batches(&schema, &batches)?)
+    let mut runs = Vec::new();
+    for batch in &batches {
+        let of_file = tables::runs(kind, batch)?.into_iter();
+        runs.extend(of_file.map(|(ticker, rows)| (ticker, batch.slice(rows.start, rows.len()))));
+    }
+    // Stable: a ticker's runs stay in the order of the files.
+    runs.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(concat_batches(&schema, runs.iter().map(|(_, run)| run))?)
 }

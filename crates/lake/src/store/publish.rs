@@ -10,12 +10,13 @@ use super::{
     SnapshotStore, UniverseInfo, encode,
     files::{Guard, Work},
     names,
-    read::{REQUESTS_MAX, Wanted, in_parallel},
+    read::{REQUESTS_MAX, Wanted},
     validate,
 };
 use crate::{
     Embargo, Kind, LakeError, Quarantined, RetrievalRef, Source,
     gate::{Passed, Terms},
+    parallel::in_parallel,
     records::Parsed,
     tables::Tables,
 };

@@ -1,13 +1,7 @@
 //! Reading objects: several at once, each checked against its digest while it is
 //! in memory anyway.
 
-use std::{
-    collections::BTreeMap,
-    num::NonZero,
-    panic::resume_unwind,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
@@ -15,7 +9,7 @@ use domain::Digest;
 use futures::{StreamExt as _, stream};
 
 use super::{DataSource, Manifest, SnapshotStore, encode, files::Held, names};
-use crate::{Kind, LakeError};
+use crate::{Kind, LakeError, parallel::in_parallel};
 
 /// Requests to an object store at the same time.
 pub(super) const REQUESTS_MAX: usize = 16;
@@ -92,34 +86,4 @@ impl SnapshotStore {
                       again, or copy the snapshot from another store";
         Err(LakeError::WrongDigest { path, expected: wanted.digest, found, remedy })
     }
-}
-
-/// Works on all items on as many threads as there are cores; the results are in
-/// order. Blocks.
-pub(super) fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len());
-    if threads <= 1 {
-        return items.into_iter().map(work).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let items: Vec<_> = items.into_iter().map(|item| std::sync::Mutex::new(Some(item))).collect();
-    let take = || {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let mut item = items.get(index)?.lock().ok()?;
-        item.take().map(|item| (index, item))
-    };
-    let run = || {
-        let mut own = Vec::new();
-        while let Some((index, item)) = take() {
-            own.push((index, work(item)));
-        }
-        own
-    };
-    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        let own = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        own.flat_map(|own| own.unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    });
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
 }
