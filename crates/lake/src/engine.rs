@@ -24,14 +24,12 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
-use futures::executor::block_on;
-
 #[cfg(feature = "ballista")]
 pub(crate) use self::travel::plan_history;
 use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
-    parallel::in_parallel,
+    parallel::{in_parallel, run_now},
     records::time_type,
     scan::{Reads, UnboundTable, bound_to, reads},
     tables::{AGE, Tables},
@@ -139,7 +137,7 @@ impl Engine {
         let (mut series, mut queries) = (Vec::new(), Vec::new());
         let planned = in_parallel(asked(&features), |ask| {
             // Planning waits for nothing.
-            block_on(async {
+            run_now(async {
                 let planned = match &ask {
                     Ask::Series(kind, columns) => {
                         let infos: Vec<_> = columns.iter().map(|i| &features[*i]).collect();

@@ -20,7 +20,6 @@ use datafusion::arrow::{
     datatypes::{Date32Type, Field, Float64Type, Schema, TimestampMicrosecondType},
 };
 use domain::{AsOf, Label, Ticker};
-use futures::executor::block_on;
 use indicatif::ProgressBar;
 
 pub use self::panel::{Panel, PanelOptions};
@@ -30,8 +29,12 @@ pub(crate) use self::{
     panel::{Place, kept},
 };
 use crate::{
-    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, engine::Engine,
-    feature_catalogue, label_rows, parallel::in_parallel, records::time_type, store::write_parquet,
+    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot,
+    engine::Engine,
+    feature_catalogue, label_rows,
+    parallel::{in_parallel, run_now},
+    records::time_type,
+    store::write_parquet,
     tables::AsOfTables,
 };
 
@@ -119,7 +122,7 @@ impl Snapshot {
         let mut columns = LabelColumns::default();
         let mut stats = BTreeMap::new();
         let labelled = self.over_names(&[], &ProgressBar::hidden(), |tables| {
-            let batch = block_on(self.engine.run_closes(tables.by_name()))?;
+            let batch = run_now(self.engine.run_closes(tables.by_name()))?;
             let Some(closes) = Closes::of(&batch)? else { return Ok(None) };
             let rows = label_rows(&closes.values, config.scheme, config.thresholds(&closes.ticker));
             Ok(Some((closes, rows)))

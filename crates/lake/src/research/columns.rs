@@ -11,7 +11,6 @@ use datafusion::arrow::{
     datatypes::UInt64Type,
 };
 use domain::{AsOf, Ticker};
-use futures::executor::block_on;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +19,7 @@ use crate::{
     FeatureInfo, LakeError, Manifest,
     asof::as_of_join,
     engine::{Engine, FeatureRow},
-    parallel::in_parallel,
+    parallel::{in_parallel, run_now},
     read::{provenance, times},
     tables::Tables,
 };
@@ -122,7 +121,7 @@ impl Records<'_> {
             let ticker: Ticker = tickers.value(row).parse().map_err(|_| column_error("ticker"))?;
             let as_of = end_of(sessions, row);
             let tables = self.tables.cut(&ticker, as_of)?;
-            let found = features.iter().zip(block_on(engine.run(tables.by_name()))?);
+            let found = features.iter().zip(run_now(engine.run(tables.by_name()))?);
             let value = |(feature, found): (&FeatureInfo, Option<FeatureRow>)| {
                 let found = found?;
                 provenance(self.manifest, feature, &found, as_of).map(|_| found.value)

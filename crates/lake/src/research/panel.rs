@@ -11,7 +11,6 @@ use datafusion::arrow::{
     datatypes::{DataType, Date32Type, Field, Float64Type, Schema},
 };
 use domain::Ticker;
-use futures::executor::block_on;
 use indicatif::ProgressBar;
 
 use super::{
@@ -19,7 +18,7 @@ use super::{
     columns::{Means, Records},
     days, positions, texts,
 };
-use crate::{FeatureInfo, Kind, LakeError, Snapshot, engine::Engine};
+use crate::{FeatureInfo, Kind, LakeError, Snapshot, engine::Engine, parallel::run_now};
 
 /// What a panel holds.
 #[derive(Debug, Clone, Default)]
@@ -87,9 +86,9 @@ impl Place for Here {
         progress: &ProgressBar,
     ) -> Result<Vec<RecordBatch>, LakeError> {
         snapshot.over_names(&options.tickers, progress, |tables| {
-            let part = match block_on(engine.run_series(Kind::Bars, tables.by_name()))? {
+            let part = match run_now(engine.run_series(Kind::Bars, tables.by_name()))? {
                 Some(series) => series,
-                None => block_on(engine.run_closes(tables.by_name()))?,
+                None => run_now(engine.run_closes(tables.by_name()))?,
             };
             kept(part, options)
         })
