@@ -5,4 +5,5 @@
 //! What is undefined (the Sharpe ratio of one day, the profit factor without a
 //! loss) is `None`, never NaN or infinite.
 
+pub mod bootstrap;
 pub mod metrics;
