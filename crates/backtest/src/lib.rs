@@ -7,3 +7,5 @@
 
 pub mod bootstrap;
 pub mod metrics;
+pub mod reliability;
+pub mod statistics;
