@@ -6,6 +6,7 @@
 //! loss) is `None`, never NaN or infinite.
 
 pub mod bootstrap;
+pub mod calibration;
 pub mod metrics;
 pub mod reliability;
 pub mod statistics;
