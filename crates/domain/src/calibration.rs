@@ -10,7 +10,8 @@ use crate::label::{LabelProbs, LabelProbsError};
 /// With z the logarithms of the model's probabilities, the calibrated ones are the softmax
 /// of z / T (temperature), w z + b by class (vector) or W z + b (Dirichlet; Kull et al.
 /// 2019). Logarithms are bounded below by that of half a millionth, the resolution of
-/// [`LabelProbs`], when a calibration is fitted as well as when it is applied.
+/// [`LabelProbs`], when a calibration is fitted as well as when it is applied. Parameters
+/// are rounded to nine decimals, so that the text form is exact.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked", into = "Unchecked")]
 pub struct Calibration(Unchecked);
@@ -122,25 +123,34 @@ impl TryFrom<Unchecked> for Calibration {
     type Error = CalibrationError;
 
     fn try_from(form: Unchecked) -> Result<Self, CalibrationError> {
-        let checked = Self(form);
-        let method = checked.method();
-        let parameters: Vec<f64> = match &checked.0 {
-            Unchecked::Identity => Vec::new(),
-            Unchecked::Temperature { temperature } => {
-                if !(temperature.is_finite() && *temperature > 0.0) {
-                    return Err(CalibrationError::Temperature(*temperature));
-                }
-                Vec::new()
-            }
-            Unchecked::Vector { weights, intercepts } => [*weights, *intercepts].concat(),
-            Unchecked::Dirichlet { weights, intercepts } => {
-                [weights.concat(), intercepts.to_vec()].concat()
+        let method = Self(form.clone()).method();
+        let one = |value: f64| {
+            // So few digits that any reader of the text form gets the same number.
+            let rounded = (value * 1e9).round() / 1e9;
+            if rounded.is_finite() {
+                Ok(rounded)
+            } else {
+                Err(CalibrationError::Parameter { method, value })
             }
         };
-        match parameters.into_iter().find(|parameter| !parameter.is_finite()) {
-            Some(value) => Err(CalibrationError::Parameter { method, value }),
-            None => Ok(checked),
-        }
+        let five = |values: [f64; 5]| -> Result<[f64; 5], CalibrationError> {
+            let [a, b, c, d, e] = values;
+            Ok([one(a)?, one(b)?, one(c)?, one(d)?, one(e)?])
+        };
+        Ok(Self(match form {
+            Unchecked::Identity => Unchecked::Identity,
+            Unchecked::Temperature { temperature } => match one(temperature)? {
+                rounded if rounded > 0.0 => Unchecked::Temperature { temperature: rounded },
+                _ => return Err(CalibrationError::Temperature(temperature)),
+            },
+            Unchecked::Vector { weights, intercepts } => {
+                Unchecked::Vector { weights: five(weights)?, intercepts: five(intercepts)? }
+            }
+            Unchecked::Dirichlet { weights: [a, b, c, d, e], intercepts } => {
+                let weights = [five(a)?, five(b)?, five(c)?, five(d)?, five(e)?];
+                Unchecked::Dirichlet { weights, intercepts: five(intercepts)? }
+            }
+        }))
     }
 }
 

@@ -101,3 +101,59 @@ pub fn drawdown_at_equal_volatility(returns: &[f64], baseline: &[f64]) -> Option
     let scale = volatility(baseline).filter(|other| *other > 0.0)? / own;
     max_drawdown(&returns.iter().map(|r| r * scale).collect::<Vec<_>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn of_a_short_path_by_hand() {
+        // Wealth: 1.1, .99, 1.109, .887, .976, 1.220, 1.220, 1.037.
+        let returns = [0.1, -0.1, 0.12, -0.2, 0.1, 0.25, 0.0, -0.15];
+        let deepest = deepest_drawdown(&returns).unwrap();
+        assert!((deepest.depth + 0.2).abs() < 1e-12);
+        assert_eq!((deepest.peak_row, deepest.trough_row), (Some(2), 3));
+        assert_eq!((deepest.recovery_row, deepest.days), (Some(5), 3));
+        assert_eq!(max_drawdown_days(&returns), Some(3.0));
+        assert_eq!(longest_drawdown_days(&returns), Some(3.0));
+    }
+
+    #[test]
+    fn the_start_is_a_peak_and_the_end_no_recovery() {
+        let returns = [-0.1, 0.05, 0.02, 0.01];
+        let deepest = deepest_drawdown(&returns).unwrap();
+        assert_eq!((deepest.peak_row, deepest.recovery_row, deepest.days), (None, None, 4));
+        assert_eq!(longest_drawdown_days(&returns), Some(4.0));
+        assert_eq!(deepest_drawdown(&[0.1, 0.0]), None);
+        assert_eq!(longest_drawdown_days(&[0.1, 0.0]), Some(0.0));
+        assert_eq!((max_drawdown(&[]), max_drawdown_days(&[])), (None, None));
+    }
+
+    #[test]
+    fn a_drawdown_at_equal_volatility_does_not_care_for_leverage() {
+        let returns = [0.02, -0.03, 0.01, -0.02, 0.04];
+        let baseline = [0.01, -0.01, 0.02, 0.0, -0.02];
+        let own = drawdown_at_equal_volatility(&returns, &baseline).unwrap();
+        let twice = drawdown_at_equal_volatility(&returns.map(|r| 2.0 * r), &baseline).unwrap();
+        assert!((own - twice).abs() < 1e-15);
+        let same = drawdown_at_equal_volatility(&returns, &returns);
+        assert!((same.unwrap() - max_drawdown(&returns).unwrap()).abs() < 1e-15);
+        assert_eq!(drawdown_at_equal_volatility(&returns, &[0.01; 5]), None);
+        assert_eq!(drawdown_at_equal_volatility(&[0.0; 5], &baseline), None);
+    }
+
+    proptest! {
+        #[test]
+        fn lies_between_ruin_and_nothing(returns in prop::collection::vec(-1.0..0.5_f64, 1..100)) {
+            let depth = max_drawdown(&returns).unwrap();
+            prop_assert!((-1.0..=0.0).contains(&depth));
+            let falls = drawdowns(&returns).unwrap();
+            prop_assert_eq!(falls.iter().copied().fold(0.0, f64::min), depth);
+            let (own, longest) =
+                (max_drawdown_days(&returns).unwrap(), longest_drawdown_days(&returns).unwrap());
+            prop_assert!(own <= longest && longest <= returns.len() as f64);
+        }
+    }
+}

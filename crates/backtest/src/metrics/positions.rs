@@ -107,3 +107,69 @@ pub fn capacity(weights: &[f64], daily_volumes: &[f64], participation: f64) -> O
         held.map(|(w, adv)| finite(participation * adv / w.abs())).collect();
     bounds?.into_iter().min_by(f64::total_cmp)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Two names over five days: one turns from long to short and rests, one is bought late.
+    const VALUES: [f64; 10] = [0.5, 0.0, 0.5, 0.0, -0.3, 0.2, 0.0, 0.4, -0.3, 0.4];
+
+    #[test]
+    fn of_two_names_by_hand() {
+        let weights = Weights::new(2, &VALUES).unwrap();
+        let traded = 0.0 + (0.8 + 0.2) + (0.3 + 0.2) + 0.3;
+        assert!((turnover(weights).unwrap() - traded / 4.0 * 252.0).abs() < 1e-12);
+        assert_eq!(flip_rate(weights), Some(1.0 / 8.0));
+        // Runs of 2, 1 and 1 days of the first name, and one of 3 of the second.
+        assert_eq!(holding_period(weights), Some(7.0 / 4.0));
+        assert_eq!(weights.has_position(), [true; 5]);
+        let rest = Weights::new(1, &[0.0, 0.1, 0.0]).unwrap();
+        assert_eq!(rest.has_position(), [false, true, false]);
+    }
+
+    #[test]
+    fn what_is_not_held_has_no_turnover_and_no_period() {
+        let rest = Weights::new(1, &[0.0; 3]).unwrap();
+        assert_eq!((turnover(rest), flip_rate(rest)), (Some(0.0), Some(0.0)));
+        assert_eq!(holding_period(rest), None);
+        for values in [&[][..], &[0.5]] {
+            let short = Weights::new(1, values).unwrap();
+            assert_eq!((turnover(short), flip_rate(short)), (None, None), "{values:?}");
+        }
+        assert!(Weights::new(0, &[]).is_none());
+        assert!(Weights::new(2, &[0.1; 3]).is_none());
+        assert!(Weights::new(1, &[f64::NAN]).is_none());
+    }
+
+    #[test]
+    fn labels_are_pooled_over_names() {
+        let names: [&[char]; 3] = [&['A', 'A', 'B', 'B'], &['C'], &['D', 'E']];
+        assert_eq!(label_flip_rate(names), Some(2.0 / 4.0));
+        assert_eq!(label_flip_rate([&['C'][..]]), None);
+    }
+
+    #[test]
+    fn capacity_is_that_of_the_tightest_name() {
+        let volumes = [1e6, 2e5, 3e3];
+        assert_eq!(capacity(&[0.5, -0.2, 0.0], &volumes, 0.05), Some(5e4));
+        assert_eq!(capacity(&[0.0; 3], &volumes, 0.05), None);
+        assert_eq!(capacity(&[0.5, 0.0, 0.0], &[f64::NAN; 3], 0.05), None);
+        assert_eq!(capacity(&[0.5], &volumes, 0.05), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_names_changes_nothing(values in prop::collection::vec(-1.0..1.0_f64, 3 * 8)) {
+            let turned: Vec<f64> =
+                values.chunks_exact(3).flat_map(|day| [day[2], day[0], day[1]]).collect();
+            let (one, two) = (Weights::new(3, &values).unwrap(), Weights::new(3, &turned).unwrap());
+            let (first, second) = (turnover(one).unwrap(), turnover(two).unwrap());
+            prop_assert!((first - second).abs() <= 1e-12 * first);
+            prop_assert_eq!(flip_rate(one), flip_rate(two));
+            prop_assert_eq!(holding_period(one), holding_period(two));
+        }
+    }
+}

@@ -138,3 +138,70 @@ pub fn skewness(returns: &[f64]) -> Option<f64> {
 pub fn kurtosis(returns: &[f64]) -> Option<f64> {
     Some(shape(returns)?.1)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hits_count_among_days_with_a_position() {
+        let returns = [0.01, 0.0, -0.01, 0.02, 0.0];
+        assert_eq!(hit_rate(&returns, &[true, true, true, true, false]), Some(0.5));
+        assert_eq!(hit_rate(&returns, &[false; 5]), None);
+        assert_eq!(hit_rate(&returns, &[true; 4]), None);
+    }
+
+    #[test]
+    fn profit_is_against_losses() {
+        assert!((profit_factor(&[0.03, -0.01, 0.0, 0.01]).unwrap() - 4.0).abs() < 1e-12);
+        assert_eq!(profit_factor(&[-0.01]), Some(0.0));
+        assert_eq!((profit_factor(&[0.01]), profit_factor(&[])), (None, None));
+    }
+
+    #[test]
+    fn a_total_loss_is_final_and_debt_undefined() {
+        assert_eq!((cagr(&[0.1, -1.0, 0.5]), total_return(&[-1.0, 0.5])), (Some(-1.0), Some(-1.0)));
+        assert_eq!((cagr(&[-1.5, -3.0]), total_return(&[-1.5, -3.0])), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn leverage_scales_risk_and_no_ratio(
+            returns in prop::collection::vec(-0.1..0.1_f64, 2..100),
+            leverage in 0.1..5.0_f64,
+        ) {
+            let levered: Vec<f64> = returns.iter().map(|r| r * leverage).collect();
+            let near = |one: Option<f64>, two: Option<f64>, scale: f64| match (one, two) {
+                (Some(one), Some(two)) => (one * scale - two).abs() <= 1e-9 * two.abs().max(1e-6),
+                (one, two) => one == two,
+            };
+            prop_assert!(near(sharpe(&returns), sharpe(&levered), 1.0));
+            prop_assert!(near(sortino(&returns), sortino(&levered), 1.0));
+            prop_assert!(near(profit_factor(&returns), profit_factor(&levered), 1.0));
+            prop_assert!(near(volatility(&returns), volatility(&levered), leverage));
+            for confidence in [0.95, 0.99] {
+                let (var, cvar) = (
+                    value_at_risk(&returns, confidence),
+                    conditional_value_at_risk(&returns, confidence),
+                );
+                prop_assert!(near(var, value_at_risk(&levered, confidence), leverage));
+                prop_assert!(cvar.unwrap() <= var.unwrap() + 1e-15);
+            }
+        }
+
+        #[test]
+        fn the_order_of_days_changes_no_moment(
+            mut returns in prop::collection::vec(-0.1..0.1_f64, 2..100),
+        ) {
+            let of = |returns: &[f64]| [sharpe, sortino, volatility, total_return].map(|f| f(returns));
+            let before = of(&returns);
+            returns.reverse();
+            for (before, after) in before.into_iter().zip(of(&returns)) {
+                let (before, after) = (before.unwrap_or(9.0), after.unwrap_or(9.0));
+                prop_assert!((before - after).abs() <= 1e-9 * after.abs().max(1e-3));
+            }
+        }
+    }
+}

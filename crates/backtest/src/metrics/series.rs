@@ -27,3 +27,31 @@ pub fn monthly_returns(days: &[(NaiveDate, f64)]) -> BTreeMap<(i32, u32), f64> {
     months.values_mut().for_each(|growth| *growth -= 1.0);
     months
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rolling_ratio_is_that_of_its_window() {
+        let returns = [0.01, -0.02, 0.03, 0.03, 0.03];
+        let rolling = rolling_sharpe(&returns, 3);
+        assert_eq!(rolling.len(), returns.len());
+        assert_eq!(&rolling[..2], [None, None]);
+        assert_eq!(rolling[3], sharpe(&returns[1..4]));
+        assert_eq!(rolling[4], None, "three equal days");
+        assert_eq!(rolling_sharpe(&returns, 9), [None; 5]);
+        assert_eq!(rolling_sharpe(&[], 3), []);
+    }
+
+    #[test]
+    fn months_compound() {
+        let day = |month, day| NaiveDate::from_ymd_opt(2022, month, day).unwrap();
+        let days =
+            [(day(1, 28), 0.1), (day(1, 31), -0.1), (day(2, 1), 0.02), (day(3, 1), f64::NAN)];
+        let months = monthly_returns(&days);
+        assert_eq!(months.keys().collect::<Vec<_>>(), [&(2022, 1), &(2022, 2)]);
+        assert!((months[&(2022, 1)] + 0.01).abs() < 1e-15);
+        assert!((months[&(2022, 2)] - 0.02).abs() < 1e-15);
+    }
+}

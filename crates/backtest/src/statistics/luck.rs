@@ -98,3 +98,40 @@ pub fn deflated_sharpe(sample: &SharpeSample, trial_sharpes: &[f64]) -> Option<D
     let probability = probabilistic_sharpe(sample, best_of_luck)?;
     Some(DeflatedSharpe { probability, best_of_luck, trials })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_trials_ask_for_more() {
+        let best = [1, 2, 10, 100, 1000].map(|trials| expected_best_sharpe(trials, 0.01).unwrap());
+        assert_eq!(best[0], 0.0);
+        assert!(best.is_sorted() && best[4] < 0.4, "{best:?}");
+        assert_eq!(expected_best_sharpe(0, 0.01), None);
+        assert_eq!(expected_best_sharpe(5, f64::NAN), None);
+        assert_eq!(expected_best_sharpe(5, -1.0), None);
+    }
+
+    #[test]
+    fn deflating_takes_the_trials_into_account() {
+        let returns: Vec<f64> = (0..500).map(|day| f64::from(day % 7) / 500.0 - 0.005).collect();
+        let sample = SharpeSample::of(&returns).unwrap();
+        let alone = deflated_sharpe(&sample, &[sample.sharpe]).unwrap();
+        assert_eq!(Some(alone.probability), probabilistic_sharpe(&sample, 0.0));
+        let trials = [sample.sharpe, 0.1, -0.1, 0.0];
+        let among = deflated_sharpe(&sample, &trials).unwrap();
+        assert!(among.probability < alone.probability && among.trials == 4);
+        assert_eq!(deflated_sharpe(&sample, &[]), None);
+    }
+
+    #[test]
+    fn is_undefined_where_the_error_is() {
+        assert_eq!(SharpeSample::of(&[0.01; 9]), None);
+        assert_eq!(SharpeSample::of(&[0.01]), None);
+        let odd = SharpeSample { sharpe: 1.0, skewness: 3.0, kurtosis: 3.0, observations: 10 };
+        assert_eq!(probabilistic_sharpe(&odd, 0.0), None, "1 - 3 + 1/2 has no root");
+        let one = SharpeSample { skewness: 0.0, observations: 1, ..odd };
+        assert_eq!(probabilistic_sharpe(&one, 0.0), None);
+    }
+}
