@@ -99,7 +99,7 @@ pub(super) fn costs(backtest: &Backtest) -> Markup {
         svg viewBox="0 0 920 186" role="img" aria-label="Costs by year" {
             title { "Costs by year" }
             @for share in [0.0, 0.5, 1.0] {
-                line class="grid" x1=(left) x2=(920.0 - right) y1=(px(y(top * share))) y2=(px(y(top * share)));
+                line class="grid" x1=(left) x2=(920.0 - right) y1=(px(y(top * share))) y2=(px(y(top * share))) {}
                 text class="tick" x=(left - 8.0) y=(px(y(top * share) + 4.0)) text-anchor="end" {
                     (number(top * share, if top < 10.0 { 1 } else { 0 })) " bp"
                 }
@@ -156,11 +156,11 @@ pub(super) fn reliability(bins: &[Bin]) -> Markup {
         svg class="square" viewBox="0 0 330 320" role="img" aria-label="Reliability" {
             title { "Reliability of the top label" }
             @for share in [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] {
-                line class="grid" x1="40" x2="310" y1=(px(up(share))) y2=(px(up(share)));
+                line class="grid" x1="40" x2="310" y1=(px(up(share))) y2=(px(up(share))) {}
                 text class="tick" x="34" y=(px(up(share) + 4.0)) text-anchor="end" { (number(share, 1)) }
                 text class="tick" x=(px(at(share))) y="296" text-anchor="middle" { (number(share, 1)) }
             }
-            line class="zero" x1=(px(at(0.0))) y1=(px(up(0.0))) x2=(px(at(1.0))) y2=(px(up(1.0)));
+            line class="zero" x1=(px(at(0.0))) y1=(px(up(0.0))) x2=(px(at(1.0))) y2=(px(up(1.0))) {}
             @for bin in bins.iter().filter(|bin| bin.count > 0) {
                 rect class="count" x=(px(at(bin.low) + 1.0)) width=(px(at(bin.high) - at(bin.low) - 2.0))
                     y=(px(up(0.25 * bin.count as f64 / most))) height=(px(67.5 * bin.count as f64 / most)) {}

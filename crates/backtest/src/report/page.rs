@@ -164,7 +164,7 @@ fn curves(sheet: &TearSheet<'_>) -> Markup {
         area("short", "s2", exposure(|day| -day.short)),
         Series { is_area: false, ..area("net", "s3", exposure(|day| day.long - day.short)) },
     ];
-    let times = |value: f64| format!("{}\u{d7}", number(value, 2));
+    let times = |value: f64| format!("{}\u{d7}", number(value, if value < 10.0 { 2 } else { 1 }));
     let whole = |value: f64| percent(value, 0);
     html! {
         (figure("Equity", html! {
@@ -173,7 +173,7 @@ fn curves(sheet: &TearSheet<'_>) -> Markup {
         }, &plot("Equity", wealth, true, 300.0, times)))
         (figure("Drawdown", html! {
             "Wealth over its running maximum, less 1" (note(Metric::MaxDrawdown)) "."
-        }, &plot("Drawdown", vec![area("drawdown", "s2", falls)], false, 170.0, whole)))
+        }, &plot("Drawdown", vec![area("drawdown", "s1", falls)], false, 170.0, whole)))
         (figure("Rolling Sharpe ratio", html! {
             "Of the " (ROLLING_DAYS) " sessions that end with each day" (note(Metric::RollingSharpe)) "."
         }, &plot("Rolling Sharpe ratio", rolling, false, 190.0, |value| number(value, 1))))

@@ -94,7 +94,8 @@ impl Axis {
     }
 }
 
-/// Draws a plot: grid, series, labels, and a column of tooltips.
+/// Draws a plot: grid, series, labels, and a column of tooltips. Shapes have an end of their
+/// own, or a reader of HTML would put the next one inside.
 pub(super) fn draw(plot: &Plot<'_>) -> Markup {
     let axis = Axis::new(plot);
     let count = plot.sessions.len().max(2);
@@ -106,20 +107,20 @@ pub(super) fn draw(plot: &Plot<'_>) -> Markup {
             title { (plot.title) }
             @for tick in axis.ticks() {
                 line class=(if tick == 0.0 { "zero" } else { "grid" }) x1=(LEFT) x2=(WIDTH - RIGHT)
-                    y1=(px(axis.y(tick))) y2=(px(axis.y(tick)));
+                    y1=(px(axis.y(tick))) y2=(px(axis.y(tick))) {}
                 text class="tick" x=(LEFT - 8.0) y=(px(axis.y(tick) + 4.0)) text-anchor="end" {
                     ((plot.format)(tick))
                 }
             }
             @for (row, label) in dates(plot.sessions) {
-                line class="mark" x1=(px(x(row))) x2=(px(x(row))) y1=(bottom) y2=(bottom + 4.0);
+                line class="mark" x1=(px(x(row))) x2=(px(x(row))) y1=(bottom) y2=(bottom + 4.0) {}
                 text class="tick" x=(px(x(row))) y=(bottom + 18.0) text-anchor="middle" { (label) }
             }
             @for series in &plot.series {
                 @if series.is_area {
-                    path class={ "area " (series.class) } d=(area(&series.values, &axis, x));
+                    path class={ "area " (series.class) } d=(area(&series.values, &axis, x)) {}
                 }
-                path class={ "line " (series.class) } d=(line(&series.values, &axis, x));
+                path class={ "line " (series.class) } d=(line(&series.values, &axis, x)) {}
             }
             @for (from, to) in columns(plot.sessions.len()) {
                 rect class="hover" x=(px(x(from))) y=(TOP) width=(px(x(to.min(count - 1)) - x(from)))
