@@ -27,6 +27,7 @@ mod kernels;
 mod labels;
 mod lineage;
 mod package;
+mod prices;
 mod proof;
 mod providers;
 mod read;
@@ -59,6 +60,9 @@ pub use labels::{
 };
 pub use lineage::{Citation, Cited, Lineage, LineageNode, NodeKind};
 pub use package::PackageCache;
+pub use prices::{
+    Column, CorporateAction, KnownValue, PriceHistory, PricedSession, write_columns,
+};
 pub use proof::{Leak, LeakProof};
 pub use providers::{
     Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawReport,
