@@ -22,4 +22,4 @@ pub use returns::{
     sharpe, skewness, sortino, total_return, value_at_risk, volatility,
 };
 pub use series::{monthly_returns, rolling_sharpe};
-pub use table::{Definition, Metric, Unit};
+pub use table::{Definition, Metric, OfReturns, Unit};

@@ -87,16 +87,16 @@ proptest! {
 
 #[test]
 fn finds_what_the_classes_were_drawn_from() {
-    let rows = 200_000;
+    let rows = 40_000;
     let (z, classes) = sample(rows, 1, |z| z.map(|z| z / 2.5));
     let temperature = fit_temperature(&z, &classes).unwrap();
-    assert!((temperature / 2.5 - 1.0).abs() < 0.02, "{temperature}");
+    assert!((temperature / 2.5 - 1.0).abs() < 0.05, "{temperature}");
 
     let (z, classes) = sample(rows, 2, |[a, b, c]| [0.5 * a + 0.3, 1.5 * b - 0.4, 0.8 * c]);
     let VectorScaling { weights, intercepts } = fit_vector(&z, &classes).unwrap();
     for (found, expected) in weights.iter().chain(&intercepts).zip([0.5, 1.5, 0.8, 0.3, -0.4, 0.0])
     {
-        assert!((found - expected).abs() < 0.04, "{weights:?} {intercepts:?}");
+        assert!((found - expected).abs() < 0.08, "{weights:?} {intercepts:?}");
     }
 
     // What is said of a class depends on another: only the matrix can mend that.
@@ -112,7 +112,7 @@ fn finds_what_the_classes_were_drawn_from() {
         (0..3).map(|k| (p[k] - q[k]).abs()).fold(0.0, f64::max)
     });
     let worst = worst.fold(0.0, f64::max);
-    assert!(worst < 0.02, "{worst}");
+    assert!(worst < 0.04, "{worst}");
 }
 
 /// Two kinds of forecasts, each right in a known share of cases: the best temperature makes

@@ -26,6 +26,9 @@ pub enum Unit {
     Nats,
 }
 
+/// A metric that daily returns are enough for; none where it is undefined.
+pub type OfReturns = fn(&[f64]) -> Option<f64>;
+
 /// What a reader has to know about a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Definition {
@@ -100,7 +103,7 @@ impl Metric {
 
     /// Returns the function that computes the metric, if daily returns are all it takes.
     #[must_use]
-    pub const fn of_returns(self) -> Option<fn(&[f64]) -> Option<f64>> {
+    pub const fn of_returns(self) -> Option<OfReturns> {
         Some(match self {
             Self::Sharpe => sharpe,
             Self::Sortino => sortino,

@@ -16,6 +16,9 @@ use serde_json::Value;
 
 use crate::{check, column, data, json, returns};
 
+/// Own runs that are averaged.
+const RUNS: u64 = 6;
+
 const EQUAL_WEIGHT: &str = "EW20_daily_rebal";
 
 /// 40 resamples of the last 250 days by given indices.
@@ -44,7 +47,7 @@ fn given_indices_are_replayed() {
     }
 }
 
-/// The file has means over runs and the deviation of one run: the mean of ten own runs is
+/// The file has means over runs and the deviation of one run: the mean of own runs is
 /// within one and a half of them, several times its own error.
 #[test]
 fn drawn_resamples_have_the_same_law() {
@@ -55,7 +58,7 @@ fn drawn_resamples_have_the_same_law() {
     check("drawdown", max_drawdown(&returns), &point["mdd"]);
     for mean_block in [21, 63] {
         let law = &file["bootstrap"][EQUAL_WEIGHT][format!("stationary_L{mean_block}")];
-        let runs: Vec<[[f64; 3]; 2]> = (0..10)
+        let runs: Vec<[[f64; 3]; 2]> = (0..RUNS)
             .map(|seed| {
                 let plan = Resampling::Stationary(Stationary { mean_block, resamples: 1000, seed });
                 [sharpe_distribution(&returns, &plan), distribution(&returns, &plan, max_drawdown)]
@@ -72,7 +75,7 @@ fn drawn_resamples_have_the_same_law() {
                     let number = law[key][format!("{name}_{suffix}")].as_f64();
                     number.expect("a number")
                 };
-                let own = runs.iter().map(|run| run[statistic][place]).sum::<f64>() / 10.0;
+                let own = runs.iter().map(|run| run[statistic][place]).sum::<f64>() / RUNS as f64;
                 let (mean, deviation) = (number("mean"), number("mcsd"));
                 let what =
                     format!("block {mean_block}: {key} {name}: {own}, {mean} +- {deviation}");
