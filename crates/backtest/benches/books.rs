@@ -64,7 +64,8 @@ fn sweeps(criterion: &mut Criterion) {
     criterion.bench_function(&name, |bencher| {
         let work = || {
             let go = AtomicBool::new(false);
-            let trials = sweep(&market, &config, grid(), Detail::Equity, |_| {}, &go).expect("runs");
+            let trials =
+                sweep(&market, &config, grid(), Detail::Equity, |_| {}, &go).expect("runs");
             let mut best = Switching::new(grid(), walk_forward_picks(&trials, &folds));
             black_box(run(&market, &mut best, &config, Detail::Equity).expect("a run"));
         };
@@ -75,7 +76,8 @@ fn sweeps(criterion: &mut Criterion) {
 fn growth(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("equal weight, all books");
     group.sample_size(10);
-    for (names, days) in [(20, DAYS), (200, DAYS), (1000, DAYS), (1000, DAYS / 4), (5000, DAYS / 4)] {
+    for (names, days) in [(20, DAYS), (200, DAYS), (1000, DAYS), (1000, DAYS / 4), (5000, DAYS / 4)]
+    {
         let market = market(names, days);
         let config = config(&market);
         group.throughput(Throughput::Elements((names * days) as u64));

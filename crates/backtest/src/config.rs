@@ -114,9 +114,8 @@ impl Config {
     /// # Errors
     /// Fails on the first one that is not, with what it must be.
     pub fn check(&self) -> Result<(), BacktestError> {
-        let bad = |name, value: String, remedy| {
-            Err(BacktestError::BadParameter { name, value, remedy })
-        };
+        let bad =
+            |name, value: String, remedy| Err(BacktestError::BadParameter { name, value, remedy });
         if self.end < self.start {
             return Err(BacktestError::ReversedDates { start: self.start, end: self.end });
         }
@@ -130,7 +129,8 @@ impl Config {
             return bad("decide_every", self.decide_every.to_string(), remedy);
         }
         if self.delay == 0 {
-            let remedy = "a close cannot be traded at by whoever needs it to decide: give at least 1";
+            let remedy =
+                "a close cannot be traded at by whoever needs it to decide: give at least 1";
             return bad("delay", "0".to_owned(), remedy);
         }
         if !(self.capital.is_finite() && self.capital > 0.0) {

@@ -91,7 +91,7 @@ pub enum BacktestError {
         remedy: &'static str,
     },
     /// No strategy has this name.
-    #[error("no strategy is called {name:?}{}; there are {known}", meant(near))]
+    #[error("no strategy is called {name:?}{}there are {known}", meant(near))]
     UnknownStrategy {
         /// What was asked for.
         name: String,
@@ -101,7 +101,9 @@ pub enum BacktestError {
         known: String,
     },
     /// A strategy asked for a weight that is not a number.
-    #[error("strategy {strategy} gave {ticker} the weight {weight} on {session}: weights are finite")]
+    #[error(
+        "strategy {strategy} gave {ticker} the weight {weight} on {session}: weights are finite"
+    )]
     BadWeight {
         /// Strategy.
         strategy: String,
@@ -123,5 +125,5 @@ pub enum BacktestError {
 }
 
 fn meant(near: &Option<&'static str>) -> String {
-    near.map_or_else(String::new, |near| format!(", did you mean {near}?"))
+    near.map_or_else(|| "; ".to_owned(), |near| format!(", did you mean {near}? "))
 }

@@ -44,7 +44,8 @@ impl Judge {
     #[must_use]
     pub fn new(resamples: u32, seed: u64) -> Self {
         let bootstrap = |mean_block| Stationary { mean_block, resamples, seed };
-        let bootstraps = if resamples == 0 { Vec::new() } else { MEAN_BLOCKS.map(bootstrap).into() };
+        let bootstraps =
+            if resamples == 0 { Vec::new() } else { MEAN_BLOCKS.map(bootstrap).into() };
         Self { bootstraps, confidence: Self::CONFIDENCE, trial_sharpes: Vec::new() }
     }
 
@@ -107,9 +108,11 @@ pub fn evaluate(
 ) -> Evaluation {
     let baseline = baseline.filter(|baseline| baseline.sessions == backtest.sessions);
     let mut estimates = of_run(backtest, judge);
-    estimates.extend(baseline.into_iter().flat_map(|baseline| {
-        comparison(&backtest.returns, &baseline.returns, judge)
-    }));
+    estimates.extend(
+        baseline
+            .into_iter()
+            .flat_map(|baseline| comparison(&backtest.returns, &baseline.returns, judge)),
+    );
     estimates.extend(of_luck(&backtest.returns, judge));
     estimates.extend(of_forecasts(forecasts, judge));
     estimates.sort_by_key(|estimate| estimate.metric);
@@ -146,7 +149,8 @@ fn of_run(backtest: &Backtest, judge: &Judge) -> Vec<Estimate> {
         let value = hit_rate(returns, &held);
         estimates.push(Estimate { metric: Metric::HitRate, value, intervals });
         let weights = backtest.weights();
-        let of = |metric: Metric, f: fn(Weights<'_>) -> Option<f64>| plain(metric, weights.and_then(f));
+        let of =
+            |metric: Metric, f: fn(Weights<'_>) -> Option<f64>| plain(metric, weights.and_then(f));
         estimates.push(of(Metric::Turnover, turnover));
         estimates.push(of(Metric::FlipRate, flip_rate));
         estimates.push(of(Metric::HoldingPeriod, holding_period));
@@ -205,7 +209,8 @@ fn of_forecasts(forecasts: &[Forecast], judge: &Judge) -> Vec<Estimate> {
     for forecast in forecasts {
         let losses = dates.entry(forecast.date).or_default();
         losses.add(&forecast.probs, &forecast.prior, forecast.class);
-        let top = (1..5).fold(0, |top, k| if forecast.probs[k] > forecast.probs[top] { k } else { top });
+        let top =
+            (1..5).fold(0, |top, k| if forecast.probs[k] > forecast.probs[top] { k } else { top });
         names.entry(forecast.name).or_default().insert(forecast.date, top);
     }
     let losses: Vec<DayLosses> = dates.into_values().collect();
@@ -324,8 +329,7 @@ mod tests {
             label(1, 9, 20, Label::Hold),
         ];
         let probs = LabelProbs::new([0.0, 0.1, 0.2, 0.3, 0.4]).unwrap();
-        let forecasts =
-            [(0, day(12), probs), (1, day(9), probs), (1, day(12), probs)];
+        let forecasts = [(0, day(12), probs), (1, day(9), probs), (1, day(12), probs)];
         let judged = judged_forecasts(&forecasts, &labels);
         // The second is made before any label is known, the third has no label.
         assert_eq!(judged.len(), 1);

@@ -111,11 +111,8 @@ impl WalkForward {
     }
 
     fn check(&self, horizon: usize) -> Result<(), BacktestError> {
-        let sizes = [
-            ("horizon", horizon),
-            ("train_size", self.train_size),
-            ("test_size", self.test_size),
-        ];
+        let sizes =
+            [("horizon", horizon), ("train_size", self.train_size), ("test_size", self.test_size)];
         if let Some((name, _)) = sizes.into_iter().find(|(_, size)| *size == 0) {
             let remedy = "give at least one session";
             return Err(BacktestError::BadParameter { name, value: "0".to_owned(), remedy });

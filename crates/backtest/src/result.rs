@@ -254,7 +254,8 @@ impl Log {
         let equity: Vec<f64> = self.equity.iter().map(|equity| equity / config.capital).collect();
         let before = std::iter::once(&1.0).chain(&equity);
         // A ruined portfolio stands still.
-        let change = |(before, now): (&f64, &f64)| if *before > 0.0 { now / before - 1.0 } else { 0.0 };
+        let change =
+            |(before, now): (&f64, &f64)| if *before > 0.0 { now / before - 1.0 } else { 0.0 };
         let returns = before.zip(&equity).map(change).collect();
         let source = market.source();
         Backtest {

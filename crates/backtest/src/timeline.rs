@@ -20,7 +20,8 @@ impl<T> Timeline<T> {
         market: &Market,
         values: impl IntoIterator<Item = (Ticker, NaiveDate, T)>,
     ) -> (Self, usize) {
-        let mut sorted: Vec<Vec<(NaiveDate, T)>> = (0..market.width()).map(|_| Vec::new()).collect();
+        let mut sorted: Vec<Vec<(NaiveDate, T)>> =
+            (0..market.width()).map(|_| Vec::new()).collect();
         let mut strangers = 0;
         for (ticker, known, value) in values {
             match market.position(&ticker) {

@@ -175,7 +175,8 @@ impl Snapshot {
         let batch = self.panel(&options, progress).await?.batch;
         let tickers = column(&batch, "ticker", |c| c.as_string_view_opt())?;
         let days = column(&batch, "session", |c| c.as_primitive_opt::<Date32Type>())?;
-        let times = column(&batch, "known_at", |c| c.as_primitive_opt::<TimestampMicrosecondType>())?;
+        let times =
+            column(&batch, "known_at", |c| c.as_primitive_opt::<TimestampMicrosecondType>())?;
         let values = column(&batch, &feature.name, |c| c.as_primitive_opt::<Float64Type>())?;
         let mut found = Vec::new();
         for row in (0..batch.num_rows()).filter(|row| values.is_valid(*row)) {

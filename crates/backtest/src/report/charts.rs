@@ -178,7 +178,11 @@ pub(super) fn reliability(bins: &[Bin]) -> Markup {
 fn bin_title(bin: &Bin, said: f64, seen: f64) -> String {
     let (low, high) = (number(bin.low, 2), number(bin.high, 2));
     let count = bin.count;
-    format!("({low}, {high}]: said {}, came true {}, {count} forecasts", number(said, 3), number(seen, 3))
+    format!(
+        "({low}, {high}]: said {}, came true {}, {count} forecasts",
+        number(said, 3),
+        number(seen, 3)
+    )
 }
 
 /// A value, or that there is none.

@@ -141,16 +141,23 @@ fn figure(title: &str, note: Markup, plot: &Plot<'_>) -> Markup {
 
 fn curves(sheet: &TearSheet<'_>) -> Markup {
     let Backtest { sessions, equity, returns, days, .. } = sheet.backtest;
-    let plot = |title, series, is_log, height, format| {
-        Plot { title, sessions, series, is_log, height, format }
+    let plot = |title, series, is_log, height, format| Plot {
+        title,
+        sessions,
+        series,
+        is_log,
+        height,
+        format,
     };
     let mut wealth = vec![series("strategy", "s1", equity)];
     if let Some(baseline) = sheet.baseline {
         wealth.push(series(&baseline.provenance.strategy, "s2", &baseline.equity));
     }
     let falls = drawdowns(returns).unwrap_or_default().into_iter().map(Some).collect();
-    let mut rolling =
-        vec![Series { values: rolling_sharpe(returns, ROLLING_DAYS), ..series("strategy", "s1", &[]) }];
+    let mut rolling = vec![Series {
+        values: rolling_sharpe(returns, ROLLING_DAYS),
+        ..series("strategy", "s1", &[])
+    }];
     if let Some(baseline) = sheet.baseline {
         let values = rolling_sharpe(&baseline.returns, ROLLING_DAYS);
         rolling.push(Series { values, ..series(&baseline.provenance.strategy, "s2", &[]) });
@@ -198,8 +205,10 @@ fn months(sheet: &TearSheet<'_>) -> Markup {
 
 fn metrics(sheet: &TearSheet<'_>) -> Markup {
     let estimates = &sheet.evaluation.estimates;
-    let blocks: Vec<&BlockInterval> =
-        estimates.iter().find(|e| !e.intervals.is_empty()).map_or(Vec::new(), |e| e.intervals.iter().collect());
+    let blocks: Vec<&BlockInterval> = estimates
+        .iter()
+        .find(|e| !e.intervals.is_empty())
+        .map_or(Vec::new(), |e| e.intervals.iter().collect());
     let row = |estimate: &Estimate| {
         let definition = estimate.metric.definition();
         html! {
@@ -277,12 +286,19 @@ fn costs(sheet: &TearSheet<'_>) -> Markup {
         ("Commission", totals.costs.commission, "Commission rate times traded value."),
         ("Spread", totals.costs.spread, "Half the quoted spread times traded value."),
         ("Impact", totals.costs.impact, "Two thirds of Y sigma sqrt(Q / ADV), times traded value."),
-        ("Borrow fee", totals.borrow, "Yearly fee over 252, on the value of short positions at the close before."),
+        (
+            "Borrow fee",
+            totals.borrow,
+            "Yearly fee over 252, on the value of short positions at the close before.",
+        ),
     ];
-    let share = |part: f64| if gross > 0.0 { percent(part / gross, 1) } else { text::UNDEFINED.to_owned() };
+    let share =
+        |part: f64| if gross > 0.0 { percent(part / gross, 1) } else { text::UNDEFINED.to_owned() };
     let rate = |part: f64| {
         let rate = part / totals.traded * 1e4;
-        charts::shown(Some(rate).filter(|rate| rate.is_finite()), |rate| format!("{} bp", number(rate, 2)))
+        charts::shown(Some(rate).filter(|rate| rate.is_finite()), |rate| {
+            format!("{} bp", number(rate, 2))
+        })
     };
     html! {
         figure {

@@ -76,9 +76,9 @@ impl Axis {
         if self.is_log {
             let decades = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
             for steps in [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]] {
-                let all = decades.clone().flat_map(|decade| {
-                    steps.iter().map(move |step| step * 10_f64.powi(decade))
-                });
+                let all = decades
+                    .clone()
+                    .flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
                 let ticks: Vec<f64> = all.filter(|tick| range.contains(tick)).collect();
                 if ticks.len() <= 8 && ticks.len() > 1 {
                     return ticks;
@@ -90,7 +90,10 @@ impl Axis {
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|s| s * decade).find(|s| *s >= raw);
         let step = step.unwrap_or(raw);
         let first = (self.low / step).ceil() as i64;
-        (first..).map(|i| i as f64 * step).take_while(|tick| *tick <= self.high + step * 1e-9).collect()
+        (first..)
+            .map(|i| i as f64 * step)
+            .take_while(|tick| *tick <= self.high + step * 1e-9)
+            .collect()
     }
 }
 
@@ -213,7 +216,11 @@ fn dates(sessions: &[NaiveDate]) -> Vec<(usize, String)> {
     // Whole steps of years: 2000, 2005, 2010.
     let step = [1, 2, 5, 10, 20, 50].into_iter().find(|s| *s >= step).unwrap_or(step);
     let is_labelled = |row: &usize| {
-        let at = if is_short { sessions[*row].month0() as usize } else { sessions[*row].year() as usize };
+        let at = if is_short {
+            sessions[*row].month0() as usize
+        } else {
+            sessions[*row].year() as usize
+        };
         at.is_multiple_of(step)
     };
     starts.into_iter().filter(is_labelled).map(label).collect()

@@ -45,11 +45,7 @@ pub struct StrategyInfo {
 pub const STRATEGIES: [StrategyInfo; 9] = [
     info("buy_and_hold", "equal weights once, then held", Needs::Nothing),
     info("equal_weight", "equal weights at each decision", Needs::Nothing),
-    info(
-        "vol_target",
-        "equal weights at 10 % volatility a year, the rest in cash",
-        Needs::Nothing,
-    ),
+    info("vol_target", "equal weights at 10 % volatility a year, the rest in cash", Needs::Nothing),
     info(
         "momentum_12_1",
         "returns of 12 months without the last: best 5 long, worst 5 short",
@@ -62,11 +58,7 @@ pub const STRATEGIES: [StrategyInfo; 9] = [
         "upside to analysts' price targets: best 5 long, worst 5 short",
         Needs::Consensus,
     ),
-    info(
-        "class_prior",
-        "all names by the most frequent class of the labels known",
-        Needs::Labels,
-    ),
+    info("class_prior", "all names by the most frequent class of the labels known", Needs::Labels),
     info(
         "decisions",
         "recommendations of a model: Buy and SBuy long, Sell and SSell short",
@@ -144,7 +136,10 @@ mod tests {
             assert!(info.make(&Inputs::default()).is_none(), "{}", info.name);
         }
         let message = find("momentum_12").unwrap_err().to_string();
-        assert!(message.starts_with("no strategy is called \"momentum_12\", did you mean momentum_12_1?"));
+        assert!(
+            message
+                .starts_with("no strategy is called \"momentum_12\", did you mean momentum_12_1?")
+        );
         assert!(!find("zzz").unwrap_err().to_string().contains("mean"));
     }
 }

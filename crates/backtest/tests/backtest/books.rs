@@ -167,7 +167,14 @@ fn impact_is_two_thirds_of_its_peak() {
     let closes: Vec<f64> = (0..80).map(|i| if i % 2 == 0 { 10.0 } else { 10.1 }).collect();
     let market = market(vec![with_volume(name("A", &closes), 400.0)]);
     let costs = Costs { impact: 1.0, ..Costs::proportional(0.0) };
-    let config = Config { start: day(70), costs, capital: 1010.0, horizon: 9, decide_every: 9, ..config(80) };
+    let config = Config {
+        start: day(70),
+        costs,
+        capital: 1010.0,
+        horizon: 9,
+        decide_every: 9,
+        ..config(80)
+    };
     let bought = books(&market, &mut BuyAndHold::default(), &config).trades[0];
     assert_eq!((bought.session, bought.shares), (1, 100.0));
     let returns: Vec<f64> = closes.windows(2).map(|pair| pair[1] / pair[0] - 1.0).collect();
@@ -203,11 +210,8 @@ fn limits_cut_weights_and_leave_cash() {
         history.sector = Some(sector.to_owned());
         history
     };
-    let market = market(vec![
-        of_sector("A", "Energy"),
-        of_sector("B", "Energy"),
-        of_sector("C", "Health"),
-    ]);
+    let market =
+        market(vec![of_sector("A", "Energy"), of_sector("B", "Energy"), of_sector("C", "Health")]);
     let limits = Limits { position: Some(0.4), sector: Some(0.6), adv_share: None };
     let config = Config { limits, horizon: 3, decide_every: 3, ..config(4) };
     let backtest = books(&market, &mut Scripted::always(&[0.5, -0.4, 0.3]), &config);

@@ -101,7 +101,9 @@ impl Strategy for Scripted {
 
 /// Random walks of some names over as many days, with gaps, late starts, volumes, splits
 /// and dividends.
-pub(crate) fn histories(is_eventful: bool) -> impl proptest::strategy::Strategy<Value = Vec<History>> {
+pub(crate) fn histories(
+    is_eventful: bool,
+) -> impl proptest::strategy::Strategy<Value = Vec<History>> {
     let step = -0.08..0.08_f64;
     (2_usize..6, 40_usize..90)
         .prop_flat_map(move |(names, days)| {

@@ -69,7 +69,13 @@ fn plain(
     equity
 }
 
-fn ends(closes: &[Vec<f64>], row: usize, lookback: usize, skip: usize, top: usize) -> [Vec<usize>; 2] {
+fn ends(
+    closes: &[Vec<f64>],
+    row: usize,
+    lookback: usize,
+    skip: usize,
+    top: usize,
+) -> [Vec<usize>; 2] {
     let score = |i: &usize| closes[*i][row - skip] / closes[*i][row - lookback] - 1.0;
     let mut order: Vec<usize> = (0..NAMES).collect();
     order.sort_by(|a, b| score(b).total_cmp(&score(a)));
@@ -98,7 +104,8 @@ fn rules_have_the_equity_of_their_plain_form() {
         move |row: usize, closes: &[Vec<f64>]| {
             let mut weights = vec![0.0; NAMES];
             let [best, worst] = ends(closes, row, 100, 10, 3);
-            best.into_iter().for_each(|i| weights[i] = if sides > 0.0 { 0.5 / 3.0 } else { 1.0 / 3.0 });
+            best.into_iter()
+                .for_each(|i| weights[i] = if sides > 0.0 { 0.5 / 3.0 } else { 1.0 / 3.0 });
             worst.into_iter().filter(|_| sides > 0.0).for_each(|i| weights[i] = -0.5 / 3.0);
             weights
         }
@@ -109,7 +116,8 @@ fn rules_have_the_equity_of_their_plain_form() {
     same(&found, &plain(days, start, momentum(0.0), false));
     let target = |row: usize, closes: &[Vec<f64>]| {
         let mean = |row: usize| {
-            closes.iter().map(|closes| closes[row] / closes[row - 1] - 1.0).sum::<f64>() / NAMES as f64
+            closes.iter().map(|closes| closes[row] / closes[row - 1] - 1.0).sum::<f64>()
+                / NAMES as f64
         };
         let returns: Vec<f64> = (row - 59..=row).map(mean).collect();
         let average = returns.iter().sum::<f64>() / 60.0;

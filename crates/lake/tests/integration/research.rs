@@ -176,7 +176,11 @@ async fn prices_are_those_the_labels_are_made_of() {
         for (row, label) in of_name.iter().enumerate().step_by(997) {
             let at = |row: usize| name.sessions[60 + row];
             assert_eq!((&label.ticker, label.session), (&name.ticker, at(row).session));
-            assert_eq!(label.known, at(row + 63).session, "a label is known when its last price is");
+            assert_eq!(
+                label.known,
+                at(row + 63).session,
+                "a label is known when its last price is"
+            );
         }
     }
     let first = &prices[0].sessions;
