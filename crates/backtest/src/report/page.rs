@@ -171,7 +171,11 @@ fn curves(sheet: &TearSheet<'_>) -> Markup {
         area("short", "s2", exposure(|day| -day.short)),
         Series { is_area: false, ..area("net", "s3", exposure(|day| day.long - day.short)) },
     ];
-    let times = |value: f64| format!("{}\u{d7}", number(value, if value < 10.0 { 2 } else { 1 }));
+    let times = |value: f64| {
+        let is_whole = value >= 100.0 || value == value.round();
+        let decimals = if is_whole { 0 } else { 2 };
+        format!("{}\u{d7}", number(value, decimals))
+    };
     let whole = |value: f64| percent(value, 0);
     html! {
         (figure("Equity", html! {
