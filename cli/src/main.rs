@@ -1,5 +1,6 @@
-//! `r2r`: data, models and theses from the command line.
+//! `r2r`: data, models, theses and backtests from the command line.
 
+mod backtest;
 #[cfg(feature = "ballista")]
 mod cluster;
 mod data;
@@ -53,6 +54,9 @@ enum Command {
     /// Label sessions by what the price did after them.
     #[command(subcommand)]
     Labels(labels::Command),
+    /// Run strategies through the past, and judge what they made.
+    #[command(subcommand)]
+    Backtest(backtest::Command),
     /// Fetch, list and verify models.
     #[command(subcommand)]
     Model(model::Command),
@@ -105,6 +109,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Data(command) => data::run(&command, &cli.data_dir, &SystemClock).await,
         Command::Features(command) => features::run(&command, &cli.data_dir).await,
         Command::Labels(command) => labels::run(&command, &cli.data_dir).await,
+        Command::Backtest(command) => backtest::run(&command, &cli.data_dir).await,
         Command::Model(command) => model::run(&command, &cli.data_dir),
         Command::Thesis(args) => thesis::run(&args, &cli.data_dir).await,
         #[cfg(feature = "ballista")]

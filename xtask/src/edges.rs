@@ -6,13 +6,14 @@ use cargo_metadata::{DependencyKind, Metadata};
 
 /// Which workspace crates a crate may depend on (normal and build
 /// dependencies). Changing it is a decision: see docs/decisions.
-const TABLE: [(&str, Allowed); 8] = [
+const TABLE: [(&str, Allowed); 9] = [
     ("domain", Allowed::Only(&[])),
     ("contract", Allowed::Only(&["domain"])),
     ("lake", Allowed::Only(&["domain"])),
     ("inference", Allowed::Only(&["domain", "contract"])),
-    ("server", Allowed::Only(&["domain", "contract", "lake", "inference"])),
-    ("cli", Allowed::Only(&["domain", "contract", "lake", "inference"])),
+    ("backtest", Allowed::Only(&["domain"])),
+    ("server", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest"])),
+    ("cli", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest"])),
     ("benches", Allowed::Any),
     ("xtask", Allowed::Only(&[])),
 ];
@@ -126,6 +127,7 @@ mod tests {
             ("contract", "lake"),
             ("lake", "contract"),
             ("inference", "lake"),
+            ("backtest", "lake"),
             ("cli", "server"),
             ("xtask", "domain"),
         ] {

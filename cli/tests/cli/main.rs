@@ -151,6 +151,62 @@ fn says_what_is_wrong_in_one_line() {
     }
 }
 
+/// What honest rules reach on these prices: Sharpe ratio within .02, drawdown within a point.
+#[test]
+fn backtests_reach_the_honest_baselines() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let table = stdout(&["backtest", "compare", "--resamples", "50", "--out", out]);
+    assert!(table.contains("1996-12-20 to 2022-12-28"), "{table}");
+    let text = fs::read_to_string(dir.path().join("compare.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (strategy, sharpe, drawdown) in [
+        ("buy_and_hold", 0.76, -0.54),
+        ("equal_weight", 0.82, -0.49),
+        ("vol_target(target=0.1, window=60)", 0.88, -0.19),
+        ("momentum(lookback=252, skip=21, top=5, long_short)", 0.21, -0.45),
+        ("momentum(lookback=252, skip=21, top=5, long)", 0.95, -0.47),
+    ] {
+        let rows = file["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["strategy"] == strategy).unwrap();
+        let found = |value: &serde_json::Value| value.as_f64().unwrap();
+        assert!((found(&row["sharpe"]["value"]) - sharpe).abs() < 0.02, "{row}");
+        assert!((found(&row["max_drawdown"]) - drawdown).abs() < 0.01, "{row}");
+    }
+}
+
+#[test]
+fn a_backtest_is_the_same_bytes_and_names_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str| {
+        let out = dir.path().join(name);
+        let out = out.to_str().unwrap();
+        let span = ["--start", "2015-01-02", "--end", "2020-12-31"];
+        let rest = ["--strategy", "random", "--resamples", "50", "--out", out];
+        stdout(&[&["backtest", "run"], &span[..], &rest[..]].concat());
+        ["tearsheet.html", "result.json", "trades.parquet", "positions.parquet", "equity.parquet"]
+            .map(|file| fs::read(dir.path().join(name).join(file)).unwrap())
+    };
+    assert!(run("one") == run("two"), "the same question, other bytes");
+    let base = ["backtest", "run", "--strategy", "equal_weight"];
+    for (args, part) in [
+        (&["--start", "2020-01-02", "--end", "2019-01-02"][..], "before it starts on 2020-01-02"),
+        (&["--cost-bps", "-1"], "cost_bps is -1"),
+        (&["--horizon", "0"], "horizon is 0: give at least one session"),
+        (&["--end", "2031-01-01"], "2031-01-01 is outside the sessions of universe R20"),
+        (&["--universe", "R21"], "R21"),
+        (&["--impact", "1"], "market impact needs volumes"),
+    ] {
+        let (_, line) = failure(&[&base[..], args].concat());
+        assert!(line.contains(part), "{args:?}: {part:?} is missing in {line}");
+    }
+    let (_, line) = failure(&["backtest", "run", "--strategy", "momentum"]);
+    assert!(line.contains("did you mean momentum_12_1"), "{line}");
+    let short = ["--start", "2021-01-04", "--end", "2022-01-04"];
+    let (_, line) = failure(&[&["backtest", "sweep"], &short[..]].concat());
+    assert!(line.contains("train_size, purged_size and test_size"), "{line}");
+}
+
 #[test]
 fn a_model_that_is_missing_or_not_the_promised_one_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();

@@ -101,7 +101,20 @@ impl LabelProbs {
             return Err(LabelProbsError::OutOfRange(f64::from(bad)));
         }
         let max = logits.iter().copied().fold(f32::MIN, f32::max);
-        let exp = logits.map(|l| f64::from(l - max).exp());
+        Self::rounded(logits.map(|l| f64::from(l - max).exp()))
+    }
+
+    /// [`LabelProbs::softmax`] of logits that were computed in double precision.
+    pub(crate) fn softmax_of(logits: [f64; 5]) -> Result<Self, LabelProbsError> {
+        if let Some(&bad) = logits.iter().find(|l| !l.is_finite()) {
+            return Err(LabelProbsError::OutOfRange(bad));
+        }
+        let max = logits.iter().copied().fold(f64::MIN, f64::max);
+        Self::rounded(logits.map(|l| (l - max).exp()))
+    }
+
+    /// Normalises weights, one of which is 1, to whole millionths.
+    fn rounded(exp: [f64; 5]) -> Result<Self, LabelProbsError> {
         let sum: f64 = exp.iter().sum();
         // Whole millionths add up exactly; floats would not.
         let mut millionths = exp.map(|e| (e / sum * 1e6).round() as i64);

@@ -4,6 +4,7 @@
 //! The one invariant that lives here rather than in a caller: an [`AsOfRead`]
 //! holding anything not yet known at its `as_of` cannot be constructed.
 
+mod calibration;
 mod clock;
 mod digest;
 mod evidence;
@@ -13,6 +14,7 @@ mod section;
 mod ticker;
 mod time;
 
+pub use calibration::{Calibration, CalibrationError};
 pub use clock::{Clock, FixedClock, SystemClock};
 pub use digest::{Digest, DigestError};
 pub use evidence::{

@@ -30,6 +30,7 @@ mod labels;
 mod lineage;
 mod package;
 mod parallel;
+mod prices;
 mod proof;
 mod providers;
 mod read;
@@ -64,6 +65,7 @@ pub use labels::{
 };
 pub use lineage::{Citation, Cited, Lineage, LineageNode, NodeKind};
 pub use package::PackageCache;
+pub use prices::{Column, CorporateAction, KnownValue, PriceHistory, PricedSession, write_columns};
 pub use proof::{Leak, LeakProof};
 pub use providers::{
     Adapter, Ask, FetchOptions, FetchReport, Provider, ProviderList, RawArchive, RawReport,

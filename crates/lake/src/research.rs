@@ -73,11 +73,11 @@ impl LabelStats {
 }
 
 /// Closes of a name, adjusted for what was known, oldest first.
-struct Closes {
-    ticker: Ticker,
-    sessions: Vec<i32>,
-    known_at: Vec<i64>,
-    values: Vec<f64>,
+pub(crate) struct Closes {
+    pub(crate) ticker: Ticker,
+    pub(crate) sessions: Vec<i32>,
+    pub(crate) known_at: Vec<i64>,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Snapshot {
@@ -132,6 +132,14 @@ impl Snapshot {
             stats.insert(closes.ticker, count(&rows));
         }
         Ok((columns.finish()?, stats))
+    }
+
+    /// Returns the closes of each name, in order of names.
+    pub(crate) fn closes(&self) -> Result<Vec<Closes>, LakeError> {
+        let closes = self.over_names(&[], &ProgressBar::hidden(), |tables| {
+            Closes::of(&run_now(self.engine.run_closes(tables.by_name()))?)
+        })?;
+        Ok(closes.into_iter().flatten().collect())
     }
 
     /// Runs a query over all times of each of these names, all names where none is given, on
@@ -307,7 +315,7 @@ fn end_of(sessions: &Date32Array, row: usize) -> AsOf {
     AsOf::end_of(Date32Type::to_naive_date_opt(sessions.value(row)).unwrap_or_default())
 }
 
-fn column_error(name: &str) -> LakeError {
+pub(crate) fn column_error(name: &str) -> LakeError {
     let reason = format!("column {name} is not what it must be");
     LakeError::BadSnapshot { path: "bars".into(), reason }
 }

@@ -159,3 +159,44 @@ async fn the_synthetic_market_has_evidence_in_all_sections() {
         }
     }
 }
+
+/// Prices and labels of a backtest are those of histories; a file keeps what is missing.
+#[tokio::test]
+async fn prices_are_those_the_labels_are_made_of() {
+    let snapshot = snapshot().await;
+    let prices = snapshot.prices().await.unwrap();
+    assert_eq!(prices.len(), 20);
+    assert!(prices.iter().all(|name| name.sessions.len() == 8_313 && name.actions.is_empty()));
+    let config = LabelConfig::builtin().unwrap();
+    let labels = snapshot.label_history(&config).await.unwrap();
+    assert_eq!(labels.len(), 20 * 8_190);
+    let (batch, _) = snapshot.labels(&config).await.unwrap();
+    let r_63 = batch.column_by_name("r_63").unwrap().as_primitive::<Float64Type>();
+    for (name, of_name) in prices.iter().zip(labels.chunks(8_190)).step_by(7) {
+        for (row, label) in of_name.iter().enumerate().step_by(997) {
+            let at = |row: usize| name.sessions[60 + row];
+            assert_eq!((&label.ticker, label.session), (&name.ticker, at(row).session));
+            assert_eq!(
+                label.known,
+                at(row + 63).session,
+                "a label is known when its last price is"
+            );
+        }
+    }
+    let first = &prices[0].sessions;
+    let change = (first[60 + 63].close - first[60].close) / first[60].close;
+    assert_eq!(r_63.value(60).to_bits(), change.to_bits());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("table.parquet");
+    let columns = vec![
+        ("ticker", lake::Column::Text(vec!["A".to_owned(), "B".to_owned()])),
+        ("weight", lake::Column::Number(vec![Some(0.5), None])),
+    ];
+    lake::write_columns(&path, columns).unwrap();
+    assert!(std::fs::read(&path).unwrap().starts_with(b"PAR1"));
+    let uneven = vec![
+        ("ticker", lake::Column::Text(vec!["A".to_owned()])),
+        ("session", lake::Column::Date(Vec::new())),
+    ];
+    assert!(lake::write_columns(&path, uneven).is_err());
+}

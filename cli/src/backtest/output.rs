@@ -1,0 +1,271 @@
+//! What a backtest leaves: files and a screen.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use backtest::{
+    Backtest, Evaluation, Judge,
+    bootstrap::{Estimate, Resampling, sharpe_difference, sharpe_distribution},
+    metrics::{Metric, Unit, cagr, max_drawdown, sharpe, turnover, volatility},
+    report::TearSheet,
+    statistics::{SharpeSample, deflated_sharpe},
+};
+use lake::{Column, write_columns};
+use serde::Serialize;
+
+use super::SUMMARY;
+use crate::screen::say;
+
+/// Writes tear sheet, result, trades, positions and the books of each session.
+pub(crate) fn write_run(dir: &Path, sheet: &TearSheet<'_>) -> anyhow::Result<()> {
+    let write = |name: &str, text: String| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write("tearsheet.html", sheet.html())?;
+    write("result.json", sheet.json().context("the result cannot be written as JSON")?)?;
+    let backtest = sheet.backtest;
+    write_columns(&dir.join("trades.parquet"), trades(backtest))?;
+    write_columns(&dir.join("positions.parquet"), positions(backtest))?;
+    write_columns(&dir.join("equity.parquet"), books(backtest))?;
+    Ok(())
+}
+
+fn trades(backtest: &Backtest) -> Vec<(&'static str, Column)> {
+    let trades = &backtest.trades;
+    let number = |f: fn(&backtest::Trade) -> f64| {
+        Column::Number(trades.iter().map(|trade| Some(f(trade))).collect())
+    };
+    let kind = |trade: &backtest::Trade| {
+        serde_json::to_value(trade.kind).ok().and_then(|kind| Some(kind.as_str()?.to_owned()))
+    };
+    vec![
+        ("session", Column::Date(trades.iter().map(|t| backtest.sessions[t.session]).collect())),
+        (
+            "ticker",
+            Column::Text(trades.iter().map(|t| backtest.tickers[t.name].to_string()).collect()),
+        ),
+        ("shares", number(|trade| trade.shares)),
+        ("price", number(|trade| trade.price)),
+        ("value", number(backtest::Trade::value)),
+        ("commission", number(|trade| trade.costs.commission)),
+        ("spread", number(|trade| trade.costs.spread)),
+        ("impact", number(|trade| trade.costs.impact)),
+        (
+            "kind",
+            Column::Text(trades.iter().map(|trade| kind(trade).unwrap_or_default()).collect()),
+        ),
+    ]
+}
+
+fn positions(backtest: &Backtest) -> Vec<(&'static str, Column)> {
+    let (mut sessions, mut tickers) = (Vec::new(), Vec::new());
+    let (mut shares, mut weights) = (Vec::new(), Vec::new());
+    for position in backtest.positions() {
+        sessions.push(position.session);
+        tickers.push(position.ticker.to_string());
+        shares.push(Some(position.shares));
+        weights.push(position.weight);
+    }
+    vec![
+        ("session", Column::Date(sessions)),
+        ("ticker", Column::Text(tickers)),
+        ("shares", Column::Number(shares)),
+        ("weight", Column::Number(weights)),
+    ]
+}
+
+fn books(backtest: &Backtest) -> Vec<(&'static str, Column)> {
+    let days = &backtest.days;
+    let number = |f: fn(&backtest::Day) -> f64| {
+        Column::Number(days.iter().map(|day| Some(f(day))).collect())
+    };
+    let own = |values: &[f64]| Column::Number(values.iter().map(|value| Some(*value)).collect());
+    vec![
+        ("session", Column::Date(backtest.sessions.clone())),
+        ("equity", own(&backtest.equity)),
+        ("return", own(&backtest.returns)),
+        ("cash", number(|day| day.cash)),
+        ("long", number(|day| day.long)),
+        ("short", number(|day| day.short)),
+        ("traded", number(|day| day.traded)),
+        ("commission", number(|day| day.costs.commission)),
+        ("spread", number(|day| day.costs.spread)),
+        ("impact", number(|day| day.costs.impact)),
+        ("borrow", number(|day| day.borrow)),
+        ("interest", number(|day| day.interest)),
+        ("dividends", number(|day| day.dividends)),
+    ]
+}
+
+/// Writes a value in its unit, `n/a` where it is undefined.
+fn shown(metric: Metric, value: Option<f64>) -> String {
+    let Some(value) = value else { return "n/a".to_owned() };
+    match metric.definition().unit {
+        Unit::Fraction => format!("{:.1} %", 100.0 * value),
+        Unit::Days => format!("{value:.0} d"),
+        Unit::Currency => format!("{value:.0}"),
+        Unit::Ratio | Unit::Probability | Unit::Nats => format!("{value:.2}"),
+    }
+}
+
+fn interval(estimate: &Estimate) -> String {
+    let first = estimate.intervals.first().and_then(|found| found.interval);
+    first.map_or_else(String::new, |ends| {
+        let end = |value| shown(estimate.metric, Some(value));
+        format!("[{}, {}]", end(ends.lower), end(ends.upper))
+    })
+}
+
+/// Prints the metrics that matter most.
+pub(crate) fn summary(backtest: &Backtest, evaluation: &Evaluation) -> anyhow::Result<()> {
+    let provenance = &backtest.provenance;
+    let config = &provenance.config;
+    say!(
+        "{} on {}, {} to {}, {} trades, snapshot {}",
+        provenance.strategy,
+        provenance.universe,
+        config.start,
+        config.end,
+        backtest.trades.len(),
+        provenance.snapshot.map(|id| id.short()).unwrap_or_default()
+    );
+    for metric in SUMMARY {
+        let found = evaluation.estimates.iter().find(|estimate| estimate.metric == metric);
+        if let Some(estimate) = found {
+            let title = estimate.metric.definition().title;
+            say!("  {title:<42} {:>10}  {}", shown(metric, estimate.value), interval(estimate));
+        }
+    }
+    if let Some(baseline) = &evaluation.baseline {
+        say!("  compared with {baseline}; intervals are of 95 %, by blocks of a month");
+    }
+    Ok(())
+}
+
+/// A row of a comparison.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    strategy: String,
+    sharpe: Estimate,
+    sharpe_difference: Estimate,
+    cagr: Option<f64>,
+    volatility: Option<f64>,
+    max_drawdown: Option<f64>,
+    turnover: Option<f64>,
+    deflated_sharpe: Option<f64>,
+}
+
+/// Computes the row of a run.
+pub(crate) fn headline(backtest: &Backtest, baseline: &Backtest, judge: &Judge) -> Row {
+    let returns = &backtest.returns;
+    let intervals = |distribution: &dyn Fn(&Resampling) -> backtest::bootstrap::Distribution| {
+        let interval = |bootstrap: &backtest::bootstrap::Stationary| {
+            let found = distribution(&Resampling::Stationary(*bootstrap));
+            backtest::bootstrap::BlockInterval {
+                bootstrap: *bootstrap,
+                interval: found.interval(judge.confidence),
+            }
+        };
+        judge.bootstraps.iter().map(interval).collect()
+    };
+    let own = sharpe(returns);
+    let difference = own.zip(sharpe(&baseline.returns)).map(|(own, other)| own - other);
+    let sample = SharpeSample::of(returns);
+    let deflated = sample.and_then(|sample| deflated_sharpe(&sample, &judge.trial_sharpes));
+    Row {
+        strategy: backtest.provenance.strategy.clone(),
+        sharpe: Estimate {
+            metric: Metric::Sharpe,
+            value: own,
+            intervals: intervals(&|plan| sharpe_distribution(returns, plan)),
+        },
+        sharpe_difference: Estimate {
+            metric: Metric::SharpeDifference,
+            value: difference,
+            intervals: intervals(&|plan| sharpe_difference(returns, &baseline.returns, plan)),
+        },
+        cagr: cagr(returns),
+        volatility: volatility(returns),
+        max_drawdown: max_drawdown(returns),
+        turnover: backtest.weights().and_then(turnover),
+        deflated_sharpe: deflated.map(|deflated| deflated.probability),
+    }
+}
+
+/// A comparison as a file.
+#[derive(Debug, Serialize)]
+struct Comparison<'a> {
+    provenance: &'a backtest::Provenance,
+    baseline: &'a str,
+    rows: &'a [Row],
+    definitions: [&'static backtest::metrics::Definition; 7],
+}
+
+/// Prints a comparison, and writes it where a directory is given.
+pub(crate) fn comparison(
+    runs: &[Backtest],
+    rows: &[Row],
+    baseline: &Backtest,
+    out: Option<&Path>,
+) -> anyhow::Result<()> {
+    let first = runs.first().unwrap_or(baseline);
+    let (config, other) = (&first.provenance.config, &baseline.provenance.strategy);
+    say!(
+        "{}, {} to {}, held {} sessions, delay {}, {} bp; {} strategies, baseline {other}",
+        first.provenance.universe,
+        config.start,
+        config.end,
+        config.horizon,
+        config.delay,
+        config.costs.commission_bps,
+        rows.len(),
+    );
+    say!(
+        "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5}",
+        "strategy",
+        "Sharpe",
+        "[95 %]",
+        "CAGR",
+        "vol",
+        "max DD",
+        "turn",
+        "diff",
+        "[95 %]",
+        "DSR"
+    );
+    for row in rows {
+        let fraction = |metric, value| shown(metric, value);
+        say!(
+            "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5}",
+            row.strategy,
+            shown(Metric::Sharpe, row.sharpe.value),
+            interval(&row.sharpe),
+            fraction(Metric::Cagr, row.cagr),
+            fraction(Metric::Volatility, row.volatility),
+            fraction(Metric::MaxDrawdown, row.max_drawdown),
+            shown(Metric::Turnover, row.turnover),
+            shown(Metric::SharpeDifference, row.sharpe_difference.value),
+            interval(&row.sharpe_difference),
+            shown(Metric::DeflatedSharpe, row.deflated_sharpe),
+        );
+    }
+    let Some(dir) = out else { return Ok(()) };
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let shown = [
+        Metric::Sharpe,
+        Metric::SharpeDifference,
+        Metric::Cagr,
+        Metric::Volatility,
+        Metric::MaxDrawdown,
+        Metric::Turnover,
+        Metric::DeflatedSharpe,
+    ];
+    let definitions = shown.map(Metric::definition);
+    let file = Comparison { provenance: &first.provenance, baseline: other, rows, definitions };
+    let path = dir.join("compare.json");
+    let text = serde_json::to_string_pretty(&file)?;
+    std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    say!("the comparison is in {}", path.display());
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! What a strategy would have made, and how far that can be believed: folds,
+//! portfolio accounting, metrics, statistics and calibration. Pure functions of
+//! their arguments and seeds: no I/O, no runtime, no clock.
+//!
+//! What is undefined (the Sharpe ratio of one day, the profit factor without a
+//! loss) is `None`, never NaN or infinite.
+
+pub mod bootstrap;
+pub mod calibration;
+pub mod metrics;
+pub mod reliability;
+pub mod statistics;
+
+mod accounting;
+mod config;
+mod costs;
+mod error;
+mod evaluation;
+mod folds;
+mod frame;
+mod market;
+pub mod report;
+mod result;
+pub mod strategies;
+mod strategy;
+pub mod sweep;
+mod timeline;
+
+pub use accounting::run;
+pub use config::{Config, Costs, Limits};
+pub use costs::{FillCosts, peak_impact};
+pub use error::BacktestError;
+pub use evaluation::{
+    Evaluation, Forecast, Judge, KnownLabel, RELIABILITY_BINS, evaluate, judged_forecasts,
+};
+pub use folds::{Fold, WalkForward, Window};
+pub use frame::Frame;
+pub use market::{Action, ActionKind, Bar, History, Market, Source};
+pub use result::{Backtest, CAPACITY_SHARE, Day, Detail, Position, Provenance, Trade, TradeKind};
+pub use strategy::{Choice, Strategy};
+pub use timeline::Timeline;

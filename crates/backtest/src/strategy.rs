@@ -1,0 +1,26 @@
+//! What decides.
+
+use crate::Frame;
+
+/// What a strategy wants done with the part of the portfolio its decision is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Keep the shares that are held.
+    Keep,
+    /// Trade to the weights that were written.
+    Rebalance,
+}
+
+/// A rule that turns what is known at the close of a session into weights.
+///
+/// It is shown one [`Frame`] at a time, for as long as the call lasts: it can keep what it
+/// computed of it, but not the frame.
+pub trait Strategy: Send {
+    /// Returns a name that tells its parameters, for reports.
+    fn name(&self) -> String;
+
+    /// Writes the weight of each name as a share of the portfolio, negative for short;
+    /// `weights` has a place for each name and comes filled with zeros. What is left of
+    /// the portfolio is cash.
+    fn decide(&mut self, frame: &Frame<'_>, weights: &mut [f64]) -> Choice;
+}

@@ -1,0 +1,7 @@
+//! The books of portfolios, from outside the crate.
+
+mod books;
+mod look_ahead;
+mod markets;
+mod properties;
+mod strategies;
