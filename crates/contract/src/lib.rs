@@ -5,7 +5,8 @@
 //! [`Plan::claims`] reads what it chose and wrote, [`verify`] judges each claim
 //! against its evidence, [`assemble`] splices quotes, sources and dates from the
 //! catalogue, and [`invariants::check`] and [`Schema`] guard the exit. The model
-//! never writes a quote, a date, a url or a number.
+//! never writes a quote, a date, a url or a number. [`rewards`] says what a thesis was
+//! worth once the future is known.
 
 mod assemble;
 mod direction;
@@ -13,6 +14,7 @@ pub mod invariants;
 mod numbers;
 mod plan;
 mod prompt;
+pub mod rewards;
 mod schema;
 mod thesis;
 mod verify;
