@@ -6,13 +6,14 @@ use cargo_metadata::{DependencyKind, Metadata};
 
 /// Which workspace crates a crate may depend on (normal and build
 /// dependencies). Changing it is a decision: see docs/decisions.
-const TABLE: [(&str, Allowed); 8] = [
+const TABLE: [(&str, Allowed); 9] = [
     ("domain", Allowed::Only(&[])),
     ("contract", Allowed::Only(&["domain"])),
     ("lake", Allowed::Only(&["domain"])),
     ("inference", Allowed::Only(&["domain", "contract"])),
     ("server", Allowed::Only(&["domain", "contract", "lake", "inference"])),
     ("cli", Allowed::Only(&["domain", "contract", "lake", "inference"])),
+    ("trainer", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest"])),
     ("benches", Allowed::Any),
     ("xtask", Allowed::Only(&[])),
 ];
@@ -24,7 +25,7 @@ const OWNERS: [(&str, &[&str]); 7] = [
     ("arrow*", &["lake"]),
     ("parquet*", &["lake"]),
     ("object_store*", &["lake"]),
-    ("llama-cpp-*", &["inference"]),
+    ("llama-cpp-*", &["inference", "trainer"]),
     // The lake's is a loopback server its tests fetch from.
     ("hyper*", &["server", "lake"]),
     ("reqwest", &["lake"]),
