@@ -1,6 +1,6 @@
 //! `r2r-trainer devices`.
 
-use crate::engine::ggml::Device;
+use gradients::ggml::Device;
 
 /// Prints one device a line.
 pub(crate) fn run() -> anyhow::Result<()> {

@@ -1,7 +1,6 @@
 //! `r2r-trainer`: from snapshots to adapters that llama.cpp serves.
 
 mod devices;
-mod engine;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 

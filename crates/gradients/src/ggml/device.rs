@@ -4,11 +4,11 @@ use std::{ffi::CStr, ptr, rc::Rc};
 
 use llama_cpp_sys_2 as sys;
 
-use super::super::EngineError;
+use crate::EngineError;
 
 /// What a device is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DeviceKind {
+pub enum DeviceKind {
     /// The processors of this machine.
     Cpu,
     /// A graphics processor with memory of its own, or one that shares the host's.
@@ -19,7 +19,7 @@ pub(crate) enum DeviceKind {
 
 impl DeviceKind {
     /// Returns the name as the command line takes it.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Gpu => "gpu",
@@ -30,11 +30,11 @@ impl DeviceKind {
 
 /// A device ggml was built for and found on this machine.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Device(sys::ggml_backend_dev_t);
+pub struct Device(sys::ggml_backend_dev_t);
 
 impl Device {
     /// Returns all devices, in ggml's order.
-    pub(crate) fn all() -> Vec<Self> {
+    pub fn all() -> Vec<Self> {
         // SAFETY: the registry is built on the first call and never shrinks; every
         // index below the count is valid.
         unsafe {
@@ -48,7 +48,7 @@ impl Device {
     ///
     /// # Errors
     /// Fails when this build of ggml has no such device, or the machine has none.
-    pub(crate) fn first(kind: DeviceKind) -> Result<Self, EngineError> {
+    pub fn first(kind: DeviceKind) -> Result<Self, EngineError> {
         Self::all().into_iter().find(|device| device.kind() == kind).ok_or_else(|| {
             EngineError::Device {
                 wanted: kind.name(),
@@ -58,19 +58,19 @@ impl Device {
     }
 
     /// Returns the short name, for example `CPU` or `CUDA0`.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         // SAFETY: devices live as long as the process, and so do their names.
         unsafe { text(sys::ggml_backend_dev_name(self.0)) }
     }
 
     /// Returns the name of the hardware.
-    pub(crate) fn description(&self) -> String {
+    pub fn description(&self) -> String {
         // SAFETY: as in `name`.
         unsafe { text(sys::ggml_backend_dev_description(self.0)) }
     }
 
     /// Returns what the device is.
-    pub(crate) fn kind(&self) -> DeviceKind {
+    pub fn kind(&self) -> DeviceKind {
         // SAFETY: devices live as long as the process.
         match unsafe { sys::ggml_backend_dev_type(self.0) } {
             sys::GGML_BACKEND_DEVICE_TYPE_CPU => DeviceKind::Cpu,
@@ -82,7 +82,7 @@ impl Device {
     }
 
     /// Returns free and total memory in bytes.
-    pub(crate) fn memory(&self) -> (usize, usize) {
+    pub fn memory(&self) -> (usize, usize) {
         let (mut free, mut total) = (0, 0);
         // SAFETY: devices live as long as the process; both pointers are valid for
         // the call.
@@ -94,7 +94,7 @@ impl Device {
     ///
     /// # Errors
     /// Fails when the device cannot be initialised.
-    pub(crate) fn open(self, threads: usize) -> Result<Rc<Backend>, EngineError> {
+    pub fn open(self, threads: usize) -> Result<Rc<Backend>, EngineError> {
         // SAFETY: devices live as long as the process; no parameters are given.
         let raw = unsafe { sys::ggml_backend_dev_init(self.0, ptr::null()) };
         if raw.is_null() {
@@ -108,14 +108,14 @@ impl Device {
 
 /// An opened device. Memory and graphs of it keep it alive.
 #[derive(Debug)]
-pub(crate) struct Backend {
+pub struct Backend {
     pub(super) raw: sys::ggml_backend_t,
     device: Device,
 }
 
 impl Backend {
     /// Returns the device that was opened.
-    pub(crate) const fn device(&self) -> Device {
+    pub const fn device(&self) -> Device {
         self.device
     }
 
