@@ -89,11 +89,11 @@ impl LabelStats {
 }
 
 /// Closes of a name, adjusted for what was known, oldest first.
-struct Closes {
-    ticker: Ticker,
-    sessions: Vec<i32>,
-    known_at: Vec<i64>,
-    values: Vec<f64>,
+pub(crate) struct Closes {
+    pub(crate) ticker: Ticker,
+    pub(crate) sessions: Vec<i32>,
+    pub(crate) known_at: Vec<i64>,
+    pub(crate) values: Vec<f64>,
 }
 
 impl Snapshot {
@@ -297,7 +297,7 @@ impl Snapshot {
         Ok((columns.finish()?, stats))
     }
 
-    async fn closes(&self) -> Result<Vec<Closes>, LakeError> {
+    pub(crate) async fn closes(&self) -> Result<Vec<Closes>, LakeError> {
         let batch = self.engine.run_closes(self.all_tables()?).await?;
         let (tickers, times) = (texts(&batch, "ticker")?, micros(&batch, "known_at")?);
         let sessions = days(&batch)?;
