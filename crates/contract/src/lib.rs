@@ -12,6 +12,7 @@ mod assemble;
 mod direction;
 pub mod invariants;
 mod numbers;
+mod phrases;
 mod plan;
 mod prompt;
 pub mod rewards;
@@ -21,6 +22,7 @@ mod verify;
 
 pub use assemble::{Claim, Writing, assemble, cite};
 pub use direction::Direction;
+pub use phrases::phrases;
 pub use plan::{Choice, DraftClaim, Pick, PickError, Plan, SectionPlan, plan};
 pub use prompt::{Prompt, render, system_prompt};
 pub use schema::{Schema, SchemaError, contract_digest};
