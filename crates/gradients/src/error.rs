@@ -70,6 +70,14 @@ pub enum EngineError {
         /// Cause.
         source: io::Error,
     },
+    /// A file is not a checkpoint this run can go on from.
+    #[error("{}: not a checkpoint of this run: {detail}; start anew or name another", path.display())]
+    Checkpoint {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A batch is not what the model can take.
     #[error("the batch is not usable: {detail}")]
     Batch {

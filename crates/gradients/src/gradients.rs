@@ -91,6 +91,12 @@ impl Engine {
         &self.model
     }
 
+    /// Gives the model back, to be computed with in another way.
+    #[must_use]
+    pub fn into_model(self) -> Model {
+        self.model
+    }
+
     /// Returns how many nodes of each operation were computed so far.
     pub fn census(&self) -> BTreeMap<&'static str, u64> {
         let mut census = self.scratch.census();

@@ -1,7 +1,7 @@
 //! Models of random weights: for gradient tests, and for the speed of a shape
 //! whose weights are not at hand.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -88,31 +88,49 @@ impl RandomWeights {
     /// Calls `write` with the bytes of tensor `index` of [`Shape::tensors`], in order.
     ///
     /// Matrices are uniform with variance `1 / in`, which keeps activations of order
-    /// one through any number of layers; vectors are uniform in 0.5..1.5.
+    /// one through any number of layers; vectors are uniform in 0.5..1.5. Chunks are
+    /// drawn side by side: billions of weights would else take minutes.
     fn generate(&self, index: usize, [row, rows]: [usize; 2], mut write: impl FnMut(&[u8])) {
+        let height = (CHUNK / row).clamp(1, rows);
+        let starts: Vec<usize> = (0..rows).step_by(height).collect();
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        for group in starts.chunks(workers) {
+            let draw =
+                |start: usize| self.chunk(index, row, start..rows.min(start + height), rows == 1);
+            let parts: Vec<Vec<u8>> = match group {
+                // Most tensors of small models: no thread is worth it.
+                [start] => vec![draw(*start)],
+                _ => std::thread::scope(|scope| {
+                    let spawn = |&start: &usize| scope.spawn(move || draw(start));
+                    let threads: Vec<_> = group.iter().map(spawn).collect();
+                    #[allow(clippy::expect_used, reason = "it only draws numbers")]
+                    threads.into_iter().map(|thread| thread.join().expect("numbers")).collect()
+                }),
+            };
+            parts.iter().for_each(|part| write(part));
+        }
+    }
+
+    /// The bytes of some rows of a tensor.
+    fn chunk(&self, index: usize, row: usize, rows: Range<usize>, is_vector: bool) -> Vec<u8> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         random.set_stream(index as u64);
+        // A word for each weight.
+        random.set_word_pos((rows.start * row) as u128);
         // In -1..1, with 24 bits.
         #[allow(clippy::cast_precision_loss, reason = "24 bits fit")]
         let mut uniform = || (random.next_u32() >> 8) as f32 / (1u32 << 23) as f32 - 1.0;
-        if rows == 1 {
+        if is_vector {
             let vector: Vec<f32> = (0..row).map(|_| 1.0 + 0.5 * uniform()).collect();
-            write(&Kind::F32.from_f32(&vector, row));
-            return;
+            return Kind::F32.from_f32(&vector, row);
         }
         #[allow(clippy::cast_precision_loss, reason = "a width")]
         let bound = (3.0 / row as f32).sqrt();
-        let mut left = rows;
-        while left > 0 {
-            let n = (CHUNK / row).clamp(1, left);
-            let numbers: Vec<f32> = (0..n * row).map(|_| bound * uniform()).collect();
-            let rounded = Kind::BF16.from_f32(&numbers, row);
-            if self.kind == Kind::BF16 {
-                write(&rounded);
-            } else {
-                write(&self.kind.from_f32(&Kind::BF16.to_f32(&rounded, row), row));
-            }
-            left -= n;
+        let numbers: Vec<f32> = (0..rows.len() * row).map(|_| bound * uniform()).collect();
+        let rounded = Kind::BF16.from_f32(&numbers, row);
+        match self.kind {
+            Kind::BF16 => rounded,
+            kind => kind.from_f32(&Kind::BF16.to_f32(&rounded, row), row),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod finite;
 mod passes;
+mod session;
 mod torch;
 
 use std::rc::Rc;
