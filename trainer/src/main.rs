@@ -1,6 +1,10 @@
 //! `r2r-trainer`: from snapshots to adapters that llama.cpp serves.
 
+mod config;
+mod corpus;
 mod devices;
+mod teacher;
+mod tracking;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -17,6 +21,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make a corpus of theses and labels from snapshots.
+    Corpus(corpus::Args),
+    /// Print a configuration with every key, after presets and changes.
+    #[command(after_help = "Examples:\n  r2r-trainer config\n  \
+        r2r-trainer config --config cpu-demo --set seed=7 > my.yaml")]
+    Config(config::ConfigArgs),
+    /// Draw the loss and reward curves of a run.
+    Curves(tracking::CurvesArgs),
+    /// Send a run to an MLflow server.
+    MlflowPush(tracking::PushArgs),
     /// List the devices that can compute gradients.
     Devices,
 }
@@ -43,6 +57,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
+        Command::Corpus(args) => corpus::run(&args),
+        Command::Config(args) => config::show(&args),
+        Command::Curves(args) => tracking::draw_curves(&args),
+        Command::MlflowPush(args) => tracking::push(&args),
         Command::Devices => devices::run(),
     }
 }

@@ -7,7 +7,6 @@
 //! serving model: every piece is tokenized by itself, exactly as serving does, and the
 //! markers of the chat template go around `day` and `user` there.
 
-use contract::Plan;
 use domain::{AsOf, Digest, EvidenceId, Label, Section, Ticker};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +99,7 @@ pub(crate) enum Freedom {
     Forced,
     /// One of these single tokens.
     Among(Vec<char>),
-    /// A text of this rule of [`Plan::rules`]; its grammar forces some of the tokens.
+    /// A text of this rule of `contract::Plan::rules`; its grammar forces some of the tokens.
     Rule(String),
 }
 
@@ -121,9 +120,4 @@ impl Completion {
     pub(crate) fn text(&self) -> String {
         self.pieces.iter().map(|piece| piece.text.as_str()).collect()
     }
-}
-
-/// Returns the grammar of a rule, as serving compiles it.
-pub(crate) fn grammar(plan: &Plan, rule: &str) -> String {
-    format!("start: {rule}\n{}", plan.rules)
 }
