@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    Adapter, Architecture, EngineError,
+    Adapter, AdapterConfig, Architecture, EngineError,
     ggml::{GgufFile, GgufWriter, Kind},
 };
 
@@ -30,6 +30,40 @@ impl AdapterFile {
         };
         let matrices = adapter.matrices().into_iter().map(&mut take).collect();
         Self { alpha: adapter.config().alpha, matrices }
+    }
+
+    /// Returns rank and alpha, for an adapter these values fit into.
+    ///
+    /// # Errors
+    /// Fails when the file at `path`, which this was read from, has no matrices.
+    pub fn config(&self, path: &Path) -> Result<AdapterConfig, EngineError> {
+        let first = self.matrices.iter().find(|(name, ..)| name.ends_with(".lora_a"));
+        let rank = first.map(|(_, [_, rank], _)| *rank);
+        let rank = rank.ok_or_else(|| EngineError::gguf(path, "it has no matrices"))?;
+        Ok(AdapterConfig { rank, alpha: self.alpha, seed: 0 })
+    }
+
+    /// Copies the values to an adapter on a device.
+    ///
+    /// # Errors
+    /// Fails when the adapter has other matrices than the file at `path`, which this
+    /// was read from.
+    pub fn apply(&self, adapter: &Adapter, path: &Path) -> Result<(), EngineError> {
+        let mut values = Vec::with_capacity(adapter.len());
+        let matrices = adapter.matrices();
+        for (name, shape) in &matrices {
+            let found = self.matrices.iter().find(|(n, s, _)| n == name && s == shape);
+            let found = found.ok_or_else(|| {
+                EngineError::gguf(path, format!("it has no matrix {name} of {shape:?}"))
+            })?;
+            values.extend_from_slice(&found.2);
+        }
+        if matrices.len() != self.matrices.len() {
+            let (n, found) = (matrices.len(), self.matrices.len());
+            return Err(EngineError::gguf(path, format!("it has {found} matrices, not {n}")));
+        }
+        adapter.set_values(&values);
+        Ok(())
     }
 
     /// Returns the pair of a target `[in, rank]`, `[rank, out]`.

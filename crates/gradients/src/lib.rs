@@ -40,4 +40,4 @@ pub use merge::{MergeReport, merge};
 pub use model::{Model, Weights};
 pub use random::{RandomWeights, qwen3_4b, smollm2_135m, tiny};
 pub use session::Session;
-pub use shape::{Architecture, Shape};
+pub use shape::{Architecture, Shape, TARGETS};

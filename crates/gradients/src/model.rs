@@ -32,7 +32,11 @@ impl Weights {
         GgufFile::open(path).map(Self::File)
     }
 
-    fn shape(&self) -> Result<Shape, EngineError> {
+    /// Returns the shape of the model.
+    ///
+    /// # Errors
+    /// Fails when the file holds a model the engine does not know.
+    pub fn shape(&self) -> Result<Shape, EngineError> {
         match self {
             Self::File(file) => Shape::read(file),
             Self::Random(random) => Ok(random.shape),

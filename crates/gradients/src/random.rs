@@ -187,19 +187,22 @@ impl RandomWeights {
     }
 }
 
-/// A SentencePiece vocabulary: three control tokens, the 256 bytes, words.
+/// A SentencePiece vocabulary: three control tokens, the 256 bytes, the markers of a
+/// chat, words.
 fn write_vocabulary(writer: &mut GgufWriter, n: usize) {
     const CONTROL: [&str; 3] = ["<unk>", "<s>", "</s>"];
+    const MARKERS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
     // Types of llama.cpp: normal, unknown, control, byte.
     const TYPES: [i32; 4] = [1, 2, 3, 6];
     let token = |i: usize| match i {
         0..3 => CONTROL[i].to_owned(),
         3..259 => format!("<0x{:02X}>", i - 3),
+        259..261 => MARKERS[i - 259].to_owned(),
         _ => format!("\u{2581}w{i}"),
     };
     let kind = |i: usize| match i {
         0 => TYPES[1],
-        1..3 => TYPES[2],
+        1..3 | 259..261 => TYPES[2],
         3..259 => TYPES[3],
         _ => TYPES[0],
     };
@@ -212,4 +215,9 @@ fn write_vocabulary(writer: &mut GgufWriter, n: usize) {
     writer.u32("tokenizer.ggml.unknown_token_id", 0);
     writer.u32("tokenizer.ggml.bos_token_id", 1);
     writer.u32("tokenizer.ggml.eos_token_id", 2);
+    writer.u32("tokenizer.ggml.eot_token_id", 260);
+    writer.flag("tokenizer.ggml.add_space_prefix", false);
+    let template =
+        "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}";
+    writer.text("tokenizer.chat_template", template);
 }

@@ -55,7 +55,7 @@ pub struct Shape {
 }
 
 /// The seven matrices of a layer an adapter works on.
-pub(crate) const TARGETS: [&str; 7] =
+pub const TARGETS: [&str; 7] =
     ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
 
 /// Factors of the rotary frequencies, in files of some Llama models.

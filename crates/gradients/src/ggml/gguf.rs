@@ -200,6 +200,13 @@ impl GgufWriter {
         unsafe { sys::gguf_set_val_str(self.raw, key.as_ptr(), value.as_ptr()) };
     }
 
+    /// Sets a truth value.
+    pub fn flag(&mut self, key: &str, value: bool) {
+        let key = c_string(key.as_bytes());
+        // SAFETY: the key is null-terminated and copied.
+        unsafe { sys::gguf_set_val_bool(self.raw, key.as_ptr(), value) };
+    }
+
     /// Sets an integer.
     pub fn u32(&mut self, key: &str, value: u32) {
         let key = c_string(key.as_bytes());
