@@ -56,6 +56,9 @@ enum Section {
         /// Seconds a case is measured for.
         #[arg(long, default_value_t = 3.0)]
         seconds: f64,
+        /// Lengths of the batches.
+        #[arg(long, value_delimiter = ',', default_values_t = [256, 1_024, 2_048])]
+        tokens: Vec<usize>,
     },
 }
 
@@ -108,8 +111,8 @@ fn main() -> Result<()> {
     let device = Device::first(kind)?;
     match args.section {
         Section::Parity { full } => parity::run(&mut report, device, args.threads, full),
-        Section::Speed { shape, seconds } => {
-            speed::run(&mut report, device, args.threads, shape, seconds)
+        Section::Speed { shape, seconds, tokens } => {
+            speed::run(&mut report, device, args.threads, shape, seconds, &tokens)
         }
     }
 }

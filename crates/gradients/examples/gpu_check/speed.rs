@@ -37,6 +37,7 @@ pub(crate) fn run(
     threads: usize,
     scale: Scale,
     seconds: f64,
+    lengths: &[usize],
 ) -> Result<()> {
     let (name, shape, rank) = match scale {
         Scale::Small => ("speed 135m", smollm2_135m(), 8),
@@ -52,7 +53,7 @@ pub(crate) fn run(
         for is_checkpointed in [true, false] {
             let config = EngineConfig { is_checkpointed, head_rows: 256 };
             let mut engine = Engine::new(model, config)?;
-            for tokens in [256, 1_024, 2_048] {
+            for &tokens in lengths {
                 let found = measure(&mut engine, tokens, shape.vocabulary, seconds);
                 let (free, total) = device.memory();
                 #[allow(clippy::cast_precision_loss, reason = "shown with few digits")]
