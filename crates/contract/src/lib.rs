@@ -22,7 +22,7 @@ mod verify;
 
 pub use assemble::{Claim, Writing, assemble, cite};
 pub use direction::Direction;
-pub use phrases::phrases;
+pub use phrases::{phrase_grammar, phrases};
 pub use plan::{Choice, DraftClaim, Pick, PickError, Plan, SectionPlan, plan};
 pub use prompt::{Prompt, render, system_prompt};
 pub use schema::{Schema, SchemaError, contract_digest};

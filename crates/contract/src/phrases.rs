@@ -16,8 +16,8 @@ pub(crate) const PHRASES: &str = include_str!("../../../grammars/claims.lark");
 /// What decides between the rules of a kind of fact.
 #[derive(Debug, Clone, Copy)]
 enum Reading {
-    /// Sign and polarity: UP, DOWN, FLAT.
-    Signed,
+    /// Sign and polarity: UP, DOWN, or FLAT below a size that says nothing yet.
+    Signed(f64),
     /// The first border the value lies below, else the last name.
     Level(&'static [(f64, &'static str)], &'static str),
 }
@@ -30,36 +30,36 @@ const PURCHASES: Reading = Level(&[(0.5, "NONE")], "SOME");
 
 /// Kinds of facts by the name of the feature.
 const KINDS: [(&str, &str, Reading); 31] = [
-    ("index_ret_21d", "INDEX", Signed),
-    ("index_ret_252d", "INDEX", Signed),
-    ("vix_change_21d", "FEAR", Signed),
+    ("index_ret_21d", "INDEX", Signed(0.003)),
+    ("index_ret_252d", "INDEX", Signed(0.03)),
+    ("vix_change_21d", "FEAR", Signed(0.02)),
     ("vix_level", "VIX", Level(&[(15.0, "CALM"), (25.0, "USUAL")], "TENSE")),
     ("index_vol_20d", "INDEX_VOL", MARKET_VOL),
-    ("wti_ret_21d", "OIL", Signed),
+    ("wti_ret_21d", "OIL", Signed(0.0)),
     ("baa_aaa_spread", "CREDIT", Level(&[(0.008, "CALM"), (0.012, "USUAL")], "TENSE")),
-    ("revenue_growth_yoy", "GROWTH", Signed),
-    ("eps_growth_yoy", "GROWTH", Signed),
-    ("net_income_growth_yoy", "GROWTH", Signed),
+    ("revenue_growth_yoy", "GROWTH", Signed(0.01)),
+    ("eps_growth_yoy", "GROWTH", Signed(0.01)),
+    ("net_income_growth_yoy", "GROWTH", Signed(0.01)),
     ("gross_margin", "MARGIN", Level(&[(0.0, "BELOW_ZERO"), (0.2, "THIN"), (0.5, "FAIR")], "RICH")),
     ("net_margin", "MARGIN", Level(&[(0.0, "BELOW_ZERO"), (0.05, "THIN"), (0.2, "FAIR")], "RICH")),
-    ("net_margin_change_yoy", "MARGIN_CHANGE", Signed),
+    ("net_margin_change_yoy", "MARGIN_CHANGE", Signed(0.002)),
     ("debt_to_equity", "LEVERAGE", Level(&[(0.5, "LIGHT"), (1.5, "FAIR")], "HEAVY")),
-    ("eps_surprise", "SURPRISE", Signed),
-    ("news_tone_7d", "TONE", Signed),
-    ("news_tone_30d", "TONE", Signed),
+    ("eps_surprise", "SURPRISE", Signed(0.01)),
+    ("news_tone_7d", "TONE", Signed(0.05)),
+    ("news_tone_30d", "TONE", Signed(0.05)),
     ("news_count_7d", "ATTENTION", Level(&[(2.5, "QUIET"), (10.5, "USUAL")], "BUSY")),
     ("news_count_30d", "ATTENTION", Level(&[(5.5, "QUIET"), (40.5, "USUAL")], "BUSY")),
-    ("ret_10d", "RETURN", Signed),
-    ("mom_30d", "MOMENTUM", Signed),
-    ("mom_252_21", "MOMENTUM", Signed),
-    ("px_vs_sma50", "AVERAGE", Signed),
+    ("ret_10d", "RETURN", Signed(0.002)),
+    ("mom_30d", "MOMENTUM", Signed(0.005)),
+    ("mom_252_21", "MOMENTUM", Signed(0.01)),
+    ("px_vs_sma50", "AVERAGE", Signed(0.002)),
     ("dist_52w_high", "PEAK", Level(&[(-0.2, "FAR"), (-0.05, "MIDWAY")], "NEAR")),
     ("rsi_14", "RSI", Level(&[(30.0, "OVERSOLD"), (70.0, "MIDDLE")], "OVERBOUGHT")),
-    ("insider_net_shares_90d", "NET_SHARES", Signed),
+    ("insider_net_shares_90d", "NET_SHARES", Signed(0.0)),
     ("insider_buyers_90d", "PURCHASES", PURCHASES),
     ("insider_buys_90d", "PURCHASES", PURCHASES),
     ("insider_sells_90d", "SALES", PURCHASES),
-    ("max_drawdown_252d", "DRAWDOWN", Signed),
+    ("max_drawdown_252d", "DRAWDOWN", Signed(0.0)),
     ("beta_252d", "BETA", Level(&[(0.8, "DEFENSIVE"), (1.2, "MARKET")], "AGGRESSIVE")),
 ];
 
@@ -84,7 +84,8 @@ pub(crate) fn rule(item: &EvidenceItem) -> Option<String> {
         }
         EvidenceKind::Text(_) => of_section(),
         EvidenceKind::Numeric(feature) => match kind(feature) {
-            Some((kind, Signed)) => format!("{kind}_{direction}"),
+            Some((kind, Signed(least))) if feature.value.abs() < least => format!("{kind}_FLAT"),
+            Some((kind, Signed(_))) => format!("{kind}_{direction}"),
             Some((kind, Level(borders, last))) => {
                 let below = borders.iter().find(|(border, _)| feature.value < *border);
                 format!("{kind}_{}", below.map_or(last, |(_, name)| name))
@@ -115,6 +116,18 @@ fn kind(feature: &Feature) -> Option<(&'static str, Reading)> {
 pub(crate) fn line<'r>(rules: &'r str, rule: &str) -> Option<&'r str> {
     let is_rule = |line: &&str| line.strip_prefix(rule).is_some_and(|rest| rest.starts_with(':'));
     rules.lines().find(is_rule)
+}
+
+/// Returns the grammar of a rule of [`PHRASES`], the same as [`crate::Plan::grammar`] of
+/// any plan; none of an unknown rule.
+#[must_use]
+pub fn phrase_grammar(rule: &str) -> Option<String> {
+    line(PHRASES, rule).map(|line| grammar(rule, line))
+}
+
+/// A grammar that is one rule, defined by its line.
+pub(crate) fn grammar(rule: &str, line: &str) -> String {
+    format!("start: {rule}\n{line}\n")
 }
 
 /// Returns every text of a rule of [`PHRASES`], in its order; none of an unknown rule.
@@ -199,6 +212,50 @@ mod tests {
         }
     }
 
+    fn rule_of(name: &str, unit: Unit, value: f64) -> String {
+        let at = "2022-09-30T20:00:00Z".parse().unwrap();
+        let provenance = domain::Provenance {
+            source: "test".into(),
+            url: "pkg:test".into(),
+            event_time: at,
+            known_at: at,
+        };
+        let feature = Feature {
+            name: name.into(),
+            title: name.into(),
+            short: name.into(),
+            section: domain::Section::Technicals,
+            unit,
+            polarity: domain::Polarity::Good,
+            window_days: None,
+            value,
+            coverage: false,
+            note: None,
+            provenance,
+        };
+        let kind = EvidenceKind::Numeric(feature);
+        rule(&EvidenceItem { id: domain::EvidenceId(1), kind }).unwrap()
+    }
+
+    #[test]
+    fn a_fact_is_read_by_its_sign_or_by_where_it_lies() {
+        for (name, unit, value, expected) in [
+            ("ret_10d", Unit::Change, 0.04, "RETURN_UP"),
+            ("ret_10d", Unit::Change, -0.04, "RETURN_DOWN"),
+            // It shows as -0.1%, but says nothing yet.
+            ("ret_10d", Unit::Change, -0.001, "RETURN_FLAT"),
+            ("rsi_14", Unit::Level, 29.9, "RSI_OVERSOLD"),
+            ("rsi_14", Unit::Level, 30.0, "RSI_MIDDLE"),
+            ("rsi_14", Unit::Level, 70.0, "RSI_OVERBOUGHT"),
+            ("net_margin", Unit::Share, -0.01, "MARGIN_BELOW_ZERO"),
+            ("vol_60d", Unit::Share, 0.5, "VOL_TENSE"),
+            ("insider_sells_90d", Unit::Count, 0.0, "SALES_NONE"),
+            ("something_new", Unit::Change, 0.1, "TECHNICALS_UP"),
+        ] {
+            assert_eq!(rule_of(name, unit, value), expected, "{name} {value}");
+        }
+    }
+
     /// Each rule a kind can name is there, and none that no item can name.
     #[test]
     fn rules_are_those_of_the_kinds() {
@@ -208,8 +265,8 @@ mod tests {
         for (kind, reading) in KINDS.iter().map(|(_, k, r)| (*k, *r)).chain([volatility]) {
             match reading {
                 // A neutral polarity is always flat.
-                Signed if kind == "OIL" => named.extend(["OIL_FLAT".to_owned()]),
-                Signed => named.extend(signed(kind)),
+                Signed(_) if kind == "OIL" => named.extend(["OIL_FLAT".to_owned()]),
+                Signed(_) => named.extend(signed(kind)),
                 Level(borders, last) => {
                     assert!(borders.windows(2).all(|pair| pair[0].0 < pair[1].0), "{kind}");
                     let names = borders.iter().map(|(_, name)| *name).chain([last]);

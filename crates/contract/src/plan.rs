@@ -155,7 +155,7 @@ impl Plan {
     /// every plan, so that it compiles once.
     #[must_use]
     pub fn grammar(&self, rule: &str) -> String {
-        format!("start: {rule}\n{}\n", phrases::line(&self.rules, rule).unwrap_or_default())
+        phrases::grammar(rule, phrases::line(&self.rules, rule).unwrap_or_default())
     }
 
     /// Returns the claims that `picks`, in the order of the plan, amount to.
