@@ -130,13 +130,19 @@ async fn teacher(
     sources: &Sources,
     contexts: &[ContextRef],
 ) -> anyhow::Result<Teacher> {
+    let is_train = |context: &&ContextRef| context.part == Part::Train;
     let mut salience = BTreeMap::new();
     for (i, source) in sources.open.iter().enumerate() {
-        let is_own = |context: &&ContextRef| context.source == i && context.part == Part::Train;
-        // Training contexts are in a drawn order: the first are a fair sample.
+        // Training contexts are in a drawn order: the first are a fair sample. A universe
+        // whose dates are all later learns from those of the others.
+        let is_own = |context: &&ContextRef| context.source == i;
+        let own = contexts.iter().filter(is_train).filter(is_own).count();
+        let is_taken = |context: &&ContextRef| own == 0 || context.source == i;
+        let taken = contexts.iter().filter(is_train).filter(is_taken).take(SALIENCE_CONTEXTS);
         let mut reads = Vec::new();
-        for context in contexts.iter().filter(is_own).take(SALIENCE_CONTEXTS) {
-            reads.push(source.snapshot.read(&context.ticker, context.as_of).await?);
+        for context in taken {
+            let snapshot = &sources.open[context.source].snapshot;
+            reads.push(snapshot.read(&context.ticker, context.as_of).await?);
         }
         salience.insert(source.universe.clone(), Salience::fit(&reads));
     }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::teacher::Lesson;
 
-/// Theses the page prints in full.
-const SAMPLES: usize = 20;
+/// Theses of each universe that the page prints in full.
+const SAMPLES: usize = 10;
 
 /// Counts over a corpus.
 #[derive(Debug, Default, Serialize)]
@@ -34,7 +34,7 @@ pub(crate) struct Statistics {
     /// Different texts checked against the serving grammar.
     grammar_checks: usize,
     #[serde(skip)]
-    samples: Vec<String>,
+    samples: BTreeMap<String, Vec<String>>,
 }
 
 /// Counts over one part.
@@ -124,8 +124,9 @@ impl Statistics {
                 }
             }
         }
-        if context.part == Part::Train && self.samples.len() < SAMPLES {
-            self.samples.push(thesis(context, read, plan, lesson)?);
+        let samples = self.samples.entry(universe.to_owned()).or_default();
+        if context.part != Part::Test && samples.len() < SAMPLES {
+            samples.push(thesis(context, read, plan, lesson)?);
         }
         Ok(())
     }
@@ -173,8 +174,8 @@ impl Statistics {
         self.parts_table(&mut page);
         self.evidence_table(&mut page);
         self.phrases_table(&mut page);
-        let _ = writeln!(page, "## Theses\n\nThe first of the training split, in full.\n");
-        self.samples.iter().for_each(|sample| page.push_str(sample));
+        let _ = writeln!(page, "## Theses\n\nThe first of each universe, in full.\n");
+        self.samples.values().flatten().for_each(|sample| page.push_str(sample));
         page
     }
 
