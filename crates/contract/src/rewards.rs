@@ -284,11 +284,8 @@ impl ClaimCounts {
     pub fn of(read: &AsOfRead, plan: &Plan, claims: &[DraftClaim]) -> Self {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let planned = plan.sections.iter().map(|section| section.claims.len()).sum();
-        let mut counts = Self {
-            planned: count(planned),
-            made: count(claims.len()),
-            ..Self::default()
-        };
+        let mut counts =
+            Self { planned: count(planned), made: count(claims.len()), ..Self::default() };
         for claim in claims {
             let verdict = verify(read, claim);
             counts.cited += u32::from(!matches!(verdict, Err(Refutation::Citation(_))));

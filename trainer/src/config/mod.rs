@@ -114,8 +114,8 @@ impl ConfigArgs {
 impl RunConfig {
     /// Reads and checks a file, as a run has kept it.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let config = parse(&path.display().to_string(), &text)?;
         config.check().with_context(|| format!("{} is not valid", path.display()))?;
         Ok(config)
@@ -277,7 +277,10 @@ mod tests {
                 "seed: 1\noptimizer:\n  learnin_rate: 1e-4\n",
                 "run.yaml:3:3: unknown key learnin_rate; did you mean learning_rate?",
             ),
-            ("optimiser:\n  beta1: 0.9\n", "run.yaml:1:1: unknown key optimiser; did you mean optimizer?"),
+            (
+                "optimiser:\n  beta1: 0.9\n",
+                "run.yaml:1:1: unknown key optimiser; did you mean optimizer?",
+            ),
             (
                 "rewards:\n  weights:\n    zzz: 1\n",
                 "run.yaml:3:5: unknown key zzz; the keys here are structure, claims, decision",

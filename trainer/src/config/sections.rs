@@ -53,8 +53,7 @@ pub(crate) enum Projection {
 }
 
 impl Projection {
-    const ALL: [Self; 7] =
-        [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+    const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 }
 
 /// Where and how gradients are computed.
@@ -331,7 +330,12 @@ impl Default for Optimizer {
 impl Default for Sft {
     fn default() -> Self {
         let curriculum = Stage::ALL.map(|stage| CurriculumStage { stage, epochs: 1.0 });
-        Self { curriculum: curriculum.into(), eval_steps: 50, eval_contexts_max: 200, save_steps: 50 }
+        Self {
+            curriculum: curriculum.into(),
+            eval_steps: 50,
+            eval_contexts_max: 200,
+            save_steps: 50,
+        }
     }
 }
 
@@ -399,11 +403,7 @@ impl Default for Split {
 
 impl Default for Tracking {
     fn default() -> Self {
-        Self {
-            runs_dir: "runs".into(),
-            mlflow_url: None,
-            experiment: "r2r".to_owned(),
-        }
+        Self { runs_dir: "runs".into(), mlflow_url: None, experiment: "r2r".to_owned() }
     }
 }
 

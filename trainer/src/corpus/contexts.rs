@@ -58,7 +58,10 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Opens the current snapshot of each universe and labels its sessions.
-    pub(crate) async fn open(config: &RunConfig, data_dir: &std::path::Path) -> anyhow::Result<Self> {
+    pub(crate) async fn open(
+        config: &RunConfig,
+        data_dir: &std::path::Path,
+    ) -> anyhow::Result<Self> {
         let labels = LabelConfig { scheme: config.data.label_scheme, ..LabelConfig::builtin()? };
         let mut open: Vec<OpenSource> = Vec::new();
         let mut groups: Vec<(bool, Vec<usize>)> = Vec::new();
@@ -164,8 +167,7 @@ async fn targets(
         source.from.is_none_or(|from| target.session >= from)
             && source.to.is_none_or(|to| target.session <= to)
     };
-    let is_taken =
-        |ticker: &Ticker| source.tickers.is_empty() || source.tickers.contains(ticker);
+    let is_taken = |ticker: &Ticker| source.tickers.is_empty() || source.tickers.contains(ticker);
     let mut found = Vec::new();
     for (ticker, mut targets) in snapshot.targets(labels).await? {
         if is_taken(&ticker) && known.contains(&&ticker) {

@@ -11,9 +11,7 @@ use domain::{AsOf, Digest, EvidenceId, Label, Section, Ticker};
 use serde::{Deserialize, Serialize};
 
 /// What an example teaches.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stage {
     /// Which evidence each section cites.

@@ -162,8 +162,10 @@ fn finish(
     writer.add("statistics.json", &(serde_json::to_string_pretty(statistics)? + "\n"))?;
     writer.add("config.yaml", &config.to_yaml()?)?;
     let snapshots = sources.open.iter().map(|s| (s.universe.clone(), s.snapshot.id()));
-    let biases =
-        sources.open.iter().map(|s| (s.universe.clone(), s.snapshot.manifest().universe.bias.clone()));
+    let biases = sources
+        .open
+        .iter()
+        .map(|s| (s.universe.clone(), s.snapshot.manifest().universe.bias.clone()));
     writer.finish(config.seed, snapshots.collect(), biases.collect(), replace)
 }
 

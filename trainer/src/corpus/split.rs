@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_part_of_no_size_is_empty() {
-        let split = Split { train_size: 0.8, test_size: 0.0, validation_size: 0.2, ..Split::default() };
+        let split =
+            Split { train_size: 0.8, test_size: 0.0, validation_size: 0.2, ..Split::default() };
         let calendar = calendar(600, 63, &split).unwrap();
         assert!(calendar.parts[2].is_empty());
         assert_eq!(calendar.span(Part::Test), None);

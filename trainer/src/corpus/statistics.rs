@@ -1,9 +1,6 @@
 //! What a corpus holds, for people and programs.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use contract::Plan;
 use domain::{AsOfRead, EvidenceKind, Label};

@@ -69,7 +69,11 @@ async fn check(data_dir: &Path, sets: &[&str], universe: &str) {
                 let own = example.completions.iter().filter(|c| c.section == Some(section.section));
                 let own: Vec<_> = own.map(|completion| pick(section, completion)).collect();
                 // A silent section has one claim and nothing to learn.
-                if own.is_empty() { vec![contract::Pick { choice: 0, text: String::new() }] } else { own }
+                if own.is_empty() {
+                    vec![contract::Pick { choice: 0, text: String::new() }]
+                } else {
+                    own
+                }
             })
             .collect();
         acceptor.check(&plan, &picks).unwrap();
@@ -119,7 +123,9 @@ async fn stages_share_contexts_and_differ_in_what_is_free() {
     };
     let of = |stage| examples(&out, stage);
     for (_, example) in of(Stage::Structure) {
-        assert!(free(&example).iter().all(|f| matches!(f, Freedom::Among(codes) if codes.len() > 1)));
+        assert!(
+            free(&example).iter().all(|f| matches!(f, Freedom::Among(codes) if codes.len() > 1))
+        );
     }
     for (_, example) in of(Stage::Claims) {
         assert!(free(&example).iter().all(|f| matches!(f, Freedom::Rule(_))));
@@ -188,7 +194,8 @@ async fn reverse_distillation_cites_what_speaks_for_the_label() {
                 _ => continue,
             };
             let pieces = example.completions.iter().flat_map(|completion| &completion.pieces);
-            let is_agreeing = |f: &Freedom| matches!(f, Freedom::Rule(rule) if rule.ends_with(suffix));
+            let is_agreeing =
+                |f: &Freedom| matches!(f, Freedom::Rule(rule) if rule.ends_with(suffix));
             agree += pieces.filter(|piece| is_agreeing(&piece.freedom)).count();
         }
         agree
@@ -229,7 +236,10 @@ async fn what_is_not_there_is_named() {
     let (data, temp) = (made_up(), tempfile::tempdir().unwrap());
     for (set, expected) in [
         ("data.sources=[{universe: R20}]", "cannot open universe R20"),
-        ("data.sources=[{universe: SYN10, tickers: [IBM]}]", "has no ticker IBM: it has NVDA, AAPL"),
+        (
+            "data.sources=[{universe: SYN10, tickers: [IBM]}]",
+            "has no ticker IBM: it has NVDA, AAPL",
+        ),
         ("data.sources=[{universe: SYN10, from: 2024-01-02}]", "cannot divide the dates of SYN10"),
     ] {
         let error = corpus(data.path(), &temp.path().join("corpus"), &[set]).await.unwrap_err();

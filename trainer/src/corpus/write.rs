@@ -61,7 +61,8 @@ impl CorpusWriter {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create {}", parent.display()))?;
         let temp = tempfile::Builder::new()
             .prefix(".corpus-")
             .tempdir_in(parent)

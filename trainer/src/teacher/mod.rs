@@ -78,7 +78,8 @@ impl Teacher {
                     let choice = &section.choices[i];
                     let cited = own.iter().map(|pick| &section.choices[pick.choice]);
                     let unusual = self.unusual(universe, read, choice, label);
-                    let is_alike = |other: &Choice| kind(other).is_some() && kind(other) == kind(choice);
+                    let is_alike =
+                        |other: &Choice| kind(other).is_some() && kind(other) == kind(choice);
                     let alike = cited.into_iter().any(is_alike);
                     if alike { unusual - SAME_KIND } else { unusual }
                 };

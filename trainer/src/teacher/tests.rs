@@ -34,7 +34,13 @@ fn read(index_month: f64, vix: f64) -> AsOfRead {
         })
         .into();
     frame.extend([
-        feature("index_ret_21d", "S&P 500 21-day return", Section::Market, Unit::Change, index_month),
+        feature(
+            "index_ret_21d",
+            "S&P 500 21-day return",
+            Section::Market,
+            Unit::Change,
+            index_month,
+        ),
         feature("index_ret_252d", "S&P 500 252-day return", Section::Market, Unit::Change, 0.12),
         feature("vix_level", "VIX level", Section::Market, Unit::Level, vix),
         feature("news_tone_7d", "mean news tone over 7 days", Section::Sentiment, Unit::Score, 0.3),

@@ -198,9 +198,7 @@ impl Session {
 
     fn add(&mut self, record: &Record) {
         let timestamp = record.time.timestamp_millis();
-        let metric = |key: &str, value: f64| {
-            json!({ "key": key, "value": value, "timestamp": timestamp, "step": record.step })
-        };
+        let metric = |key: &str, value: f64| json!({ "key": key, "value": value, "timestamp": timestamp, "step": record.step });
         let metrics = record.metrics.iter().filter(|(_, value)| value.is_finite());
         self.pending.extend(metrics.map(|(key, value)| metric(key, *value)));
         self.pending.push_back(metric("system.tokens_per_s", record.tokens_per_s));

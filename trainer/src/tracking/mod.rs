@@ -143,7 +143,9 @@ pub(crate) fn draw_curves(args: &CurvesArgs) -> anyhow::Result<()> {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  r2r-trainer mlflow-push runs/cpu-demo --url http://localhost:5000")]
+#[command(
+    after_help = "Example:\n  r2r-trainer mlflow-push runs/cpu-demo --url http://localhost:5000"
+)]
 pub(crate) struct PushArgs {
     /// Directory of a run.
     run: PathBuf,

@@ -1,8 +1,6 @@
 //! Hand-computed rewards.
 
-use domain::{
-    Digest, EvidenceId, Feature, Label::*, Polarity, Provenance, Section, Unit,
-};
+use domain::{Digest, EvidenceId, Feature, Label::*, Polarity, Provenance, Section, Unit};
 
 use super::*;
 
@@ -190,11 +188,7 @@ fn claims_are_counted_by_their_verdicts() {
         // Evidence of another section, and none at all.
         claim(Section::Market, 3, "The index month is -9.3%."),
         claim(Section::Market, 99, "All is well."),
-        claim(
-            Section::Fundamentals,
-            3,
-            "This section abstains: the count of fundamentals is 0.",
-        ),
+        claim(Section::Fundamentals, 3, "This section abstains: the count of fundamentals is 0."),
     ];
     let counts = ClaimCounts::of(&read, &plan, &claims);
     assert_eq!(counts, ClaimCounts { planned: 7, made: 6, cited: 4, upheld: 2 });
