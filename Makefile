@@ -8,13 +8,14 @@ PARTS ?= k6
 FILTER ?=
 export PORT R2R_DATA_DIR
 
-.PHONY: help run test test-s3 test-ballista bench bench-data loadtest clean
+.PHONY: help run test test-s3 test-ballista test-mlflow bench bench-data loadtest clean
 
 help:
 	@echo 'make run        install what is missing, build, fetch model and data, serve on PORT ($(PORT))'
 	@echo 'make test       the same setup, then all tests, doc tests and the house rules'
 	@echo 'make test-s3    the tests of snapshot stores in S3, on an S3 of its own on loopback'
 	@echo 'make test-ballista  panels on a Ballista cluster of three processes on loopback'
+	@echo 'make test-mlflow  tracking of training runs against a real MLflow server on loopback'
 	@echo 'make bench      criterion benches of everything around the model, then theses a minute'
 	@echo 'make bench-data features, labels and joins against pandas, polars and DuckDB; retrieval'
 	@echo 'make loadtest   k6 against a server of its own; PARTS="k6 verify determinism chaos" or all'
@@ -32,6 +33,9 @@ test-s3:
 
 test-ballista:
 	@scripts/test-ballista.sh
+
+test-mlflow:
+	@scripts/test-mlflow.sh
 
 bench:
 	@scripts/bench.sh $(FILTER)

@@ -122,24 +122,4 @@ mod tests {
         assert_eq!(directions("higher-margin"), [Direction::Up].into());
         assert!(directions("home buyers").is_empty());
     }
-
-    /// Verification must be able to refute a phrase of the wrong rule.
-    #[test]
-    fn each_phrase_asserts_the_direction_of_its_rule() {
-        let rules = crate::plan::PHRASES.lines().filter_map(|line| line.split_once(": "));
-        let mut phrases = 0;
-        for (rule, alternatives) in rules.filter(|(rule, _)| !rule.starts_with("//")) {
-            let expected: BTreeSet<Direction> = match rule.rsplit_once('_') {
-                Some((_, "UP")) => [Direction::Up].into(),
-                Some((_, "DOWN")) => [Direction::Down].into(),
-                _ => BTreeSet::new(),
-            };
-            let alternatives = alternatives.split_once('(').unwrap().1.rsplit_once(')').unwrap().0;
-            for phrase in alternatives.split('"').skip(1).step_by(2) {
-                assert_eq!(asserted(phrase), expected, "{rule}: {phrase}");
-                phrases += 1;
-            }
-        }
-        assert!(phrases > 40, "{phrases}");
-    }
 }

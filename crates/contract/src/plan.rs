@@ -6,19 +6,16 @@
 //! the citation (the name of a number, its value, the words of a text) is
 //! spliced in and not decoded. No two claims cite the same item.
 
-use std::{fmt::Write as _, ops::Range};
+use std::{collections::BTreeSet, fmt::Write as _, ops::Range};
 
 use domain::{AsOfRead, EvidenceId, EvidenceItem, EvidenceKind, Feature, Section, Snippet, Unit};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    direction::{Direction, reading},
+    phrases::{self, PHRASES},
     prompt::{Prompt, one_line, render},
 };
-
-/// The phrases in which claims may read their evidence.
-pub(crate) const PHRASES: &str = include_str!("../../../grammars/claims.lark");
 
 /// What evidence is cited by: one token of the model each, so a section offers
 /// at most nine items.
@@ -34,7 +31,7 @@ pub struct Plan {
     pub day: String,
     /// The evidence about this ticker, which follows.
     pub user: String,
-    /// Lark rules (llguidance dialect) that [`Choice::rule`] names.
+    /// The Lark rules (llguidance dialect) that [`Choice::rule`] names, a line each.
     pub rules: String,
     /// The sections in writing order.
     pub sections: Vec<SectionPlan>,
@@ -95,12 +92,12 @@ pub struct PickError {
 #[must_use]
 pub fn plan(read: &AsOfRead) -> Plan {
     let Prompt { day, user, .. } = render(read);
-    Plan {
-        day,
-        user,
-        rules: PHRASES.to_owned(),
-        sections: Section::ALL.map(|section| section_plan(read, section)).to_vec(),
-    }
+    let sections = Section::ALL.map(|section| section_plan(read, section)).to_vec();
+    let choices = sections.iter().flat_map(|section| &section.choices);
+    let named: BTreeSet<&String> = choices.filter_map(|choice| choice.rule.as_ref()).collect();
+    let lines = named.into_iter().filter_map(|rule| phrases::line(PHRASES, rule));
+    let rules = lines.map(|line| format!("{line}\n")).collect();
+    Plan { day, user, rules, sections }
 }
 
 /// Returns the items of a section that may be cited, with their codes; prompt
@@ -129,21 +126,16 @@ fn section_plan(read: &AsOfRead, section: Section) -> SectionPlan {
 }
 
 fn choice(code: char, item: &EvidenceItem) -> Choice {
-    let (lead, silent) = match &item.kind {
-        EvidenceKind::Numeric(feature) if feature.coverage => (abstention(feature), true),
+    let lead = match &item.kind {
+        EvidenceKind::Numeric(feature) if feature.coverage => abstention(feature),
         EvidenceKind::Numeric(feature) => {
             let counts = if feature.unit == Unit::Count { "count of " } else { "" };
-            (format!("The {counts}{} is {}", feature.title, feature.rendered()), false)
+            let (title, verb) = (&feature.title, phrases::verb(feature));
+            format!("The {counts}{title} {verb} {}", feature.rendered())
         }
-        EvidenceKind::Text(snippet) => (format!("Reported: \"{}\"", reported(snippet)), false),
+        EvidenceKind::Text(snippet) => format!("Reported: \"{}\"", reported(snippet)),
     };
-    let direction = match reading(item) {
-        Some(Direction::Up) => "UP",
-        Some(Direction::Down) => "DOWN",
-        None => "FLAT",
-    };
-    let rule = format!("{}_{direction}", item.section().key().to_uppercase());
-    Choice { evidence: item.id, code, lead, rule: (!silent).then_some(rule) }
+    Choice { evidence: item.id, code, lead, rule: phrases::rule(item) }
 }
 
 /// A text as a claim passes it on.
@@ -159,6 +151,13 @@ pub(crate) fn abstention(coverage: &Feature) -> String {
 }
 
 impl Plan {
+    /// Returns the grammar of one of [`Plan::rules`]. The same rule gives the same bytes in
+    /// every plan, so that it compiles once.
+    #[must_use]
+    pub fn grammar(&self, rule: &str) -> String {
+        phrases::grammar(rule, phrases::line(&self.rules, rule).unwrap_or_default())
+    }
+
     /// Returns the claims that `picks`, in the order of the plan, amount to.
     ///
     /// # Errors

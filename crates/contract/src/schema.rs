@@ -5,7 +5,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::{plan::PHRASES, prompt::system_prompt, thesis::DISCLAIMER};
+use crate::{phrases::PHRASES, prompt::system_prompt, thesis::DISCLAIMER};
 
 const SCHEMA: &str = include_str!("../../../schemas/thesis.schema.json");
 
@@ -65,8 +65,9 @@ impl Schema {
 
 /// The code that decides what the model reads and may write: a change of a rule
 /// must show in the digest.
-const CODE: [&str; 4] = [
+const CODE: [&str; 5] = [
     include_str!("direction.rs"),
+    include_str!("phrases.rs"),
     include_str!("plan.rs"),
     include_str!("prompt.rs"),
     include_str!("verify.rs"),

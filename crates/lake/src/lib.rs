@@ -44,6 +44,7 @@ mod sources;
 mod store;
 mod synthetic;
 mod tables;
+mod targets;
 mod universe;
 mod versions;
 mod window;
@@ -82,5 +83,6 @@ pub use store::{
     SnapshotDiff, SnapshotStore, SourceDiff, SourceTotals, UniverseInfo, VerifyReport, validate,
 };
 pub use synthetic::{Market, Walks};
+pub use targets::Target;
 pub use universe::{FeedConfig, Format, MacroSeries, Name, Origin, Period, Split, Universe};
 pub use window::describe as feature_functions;

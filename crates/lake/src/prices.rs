@@ -12,8 +12,8 @@ use domain::{Label, Ticker};
 use indicatif::ProgressBar;
 
 use crate::{
-    FeatureInfo, HORIZONS, Kind, LabelConfig, LakeError, PanelOptions, Snapshot, label_rows,
-    research::column_error, store::write_parquet,
+    FeatureInfo, Kind, LabelConfig, LakeError, PanelOptions, Snapshot, research::column_error,
+    store::write_parquet, targets::Target,
 };
 
 /// A session of a name.
@@ -141,23 +141,13 @@ impl Snapshot {
         &self,
         config: &LabelConfig,
     ) -> Result<Vec<KnownValue<Label>>, LakeError> {
-        let longest = HORIZONS[HORIZONS.len() - 1];
-        let mut found = Vec::new();
-        for closes in self.closes()? {
-            let thresholds = config.thresholds(&closes.ticker);
-            let rows = label_rows(&closes.values, config.scheme, thresholds);
-            for (row, label) in rows.iter().enumerate() {
-                let (Some(label), Some(known)) = (label, closes.known_at.get(row + longest)) else {
-                    continue;
-                };
-                let day = Date32Type::to_naive_date_opt(closes.sessions[row]);
-                let known = DateTime::from_timestamp_micros(*known).map(|time| time.date_naive());
-                let (Some(session), Some(known)) = (day, known) else { continue };
-                let (ticker, value) = (closes.ticker.clone(), label.label);
-                found.push(KnownValue { ticker, session, known, value });
-            }
-        }
-        Ok(found)
+        let of_ticker = |(ticker, targets): (Ticker, Vec<Target>)| {
+            targets.into_iter().filter_map(move |target| {
+                let (known, value) = (target.known_at?.date_naive(), target.label?.label);
+                Some(KnownValue { ticker: ticker.clone(), session: target.session, known, value })
+            })
+        };
+        Ok(self.targets(config).await?.into_iter().flat_map(of_ticker).collect())
     }
 
     /// Returns a feature at every `every`th session of each name, where it is defined.

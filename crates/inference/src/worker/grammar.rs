@@ -8,8 +8,8 @@ use toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, Tokeni
 
 use crate::error::InferenceError;
 
-/// Compiled grammars kept for requests with the same text.
-const CACHED_GRAMMARS: usize = 64;
+/// Compiled grammars kept for requests with the same text: more than there are rules.
+const CACHED_GRAMMARS: usize = 128;
 
 /// Compiles grammars. Lives in the intake thread.
 pub(super) struct Grammars {

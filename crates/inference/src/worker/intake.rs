@@ -135,7 +135,7 @@ impl Intake {
         let choices = plan.sections.iter().flat_map(|section| &section.choices);
         for rule in choices.filter_map(|choice| choice.rule.as_ref()) {
             if !matchers.contains_key(rule) {
-                let matcher = self.grammars.matcher(&format!("start: {rule}\n{}", plan.rules))?;
+                let matcher = self.grammars.matcher(&plan.grammar(rule))?;
                 matchers.insert(rule.clone(), matcher);
             }
         }

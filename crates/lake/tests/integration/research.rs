@@ -115,6 +115,14 @@ async fn labels_of_r20_have_the_shares_of_the_reference() {
         assert_eq!((batch.num_rows(), stats.len()), (20 * 8_313, 20));
         let labelled: u64 = stats.values().map(lake::LabelStats::labelled).sum();
         assert_eq!(labelled, 20 * 8_190);
+        let targets = snapshot.targets(&config).await.unwrap();
+        let mut row = 0;
+        for target in targets.values().flatten() {
+            assert_eq!(target.label.map(|label| label.z), value(&batch, "z", row));
+            assert_eq!(target.label.is_some(), target.known_at.is_some());
+            row += 1;
+        }
+        assert_eq!(row, batch.num_rows());
         for label in Label::ALL {
             let count: u64 = stats.values().map(|stats| stats.counts[label.index()]).sum();
             let share = 100.0 * count as f64 / labelled as f64;
