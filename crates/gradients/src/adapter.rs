@@ -116,6 +116,7 @@ impl Adapter {
     }
 
     /// Returns the number of values.
+    #[allow(clippy::len_without_is_empty, reason = "an adapter is never empty")]
     pub fn len(&self) -> usize {
         self.matrices().iter().map(|(_, [row, rows])| row * rows).sum()
     }

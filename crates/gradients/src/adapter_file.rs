@@ -12,10 +12,13 @@ use crate::{
 pub struct AdapterFile {
     /// `alpha / rank` scales what the matrices add.
     pub alpha: f32,
-    /// Name, shape and values of the matrices, `<target>.lora_a` of `[in, rank]` before
-    /// `<target>.lora_b` of `[rank, out]`.
-    pub matrices: Vec<(String, [usize; 2], Vec<f32>)>,
+    /// The matrices, `<target>.lora_a` of `[in, rank]` before `<target>.lora_b` of
+    /// `[rank, out]`.
+    pub matrices: Vec<Matrix>,
 }
+
+/// Name, shape and values of a matrix.
+pub type Matrix = (String, [usize; 2], Vec<f32>);
 
 impl AdapterFile {
     /// Copies an adapter from its device.
@@ -68,7 +71,7 @@ impl AdapterFile {
 
     /// Returns the pair of a target `[in, rank]`, `[rank, out]`.
     #[must_use]
-    pub fn pair(&self, target: &str) -> Option<[&(String, [usize; 2], Vec<f32>); 2]> {
+    pub fn pair(&self, target: &str) -> Option<[&Matrix; 2]> {
         let find = |end: &str| {
             self.matrices
                 .iter()
