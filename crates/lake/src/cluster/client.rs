@@ -1,6 +1,6 @@
 //! The client of a cluster: plans, sends, and puts what comes back in order.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ballista_core::{
@@ -9,7 +9,7 @@ use ballista_core::{
 };
 use datafusion::{
     arrow::{
-        array::{ArrayRef, AsArray, RecordBatch, StringViewArray},
+        array::{Array as _, ArrayRef, AsArray, RecordBatch, StringViewArray},
         compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch},
         datatypes::{DataType, Field, Schema, SchemaRef},
     },

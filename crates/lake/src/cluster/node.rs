@@ -8,7 +8,7 @@ use std::{
 
 use datafusion::{
     arrow::{
-        array::{Array as _, ArrayRef, AsArray, RecordBatch},
+        array::{ArrayRef, AsArray, RecordBatch},
         compute::concat_batches,
         datatypes::{DataType, Field, Schema, SchemaRef},
     },
@@ -23,7 +23,7 @@ use datafusion::{
     },
 };
 use domain::{AsOf, Digest};
-use futures::{TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, future::BoxFuture, stream};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
@@ -179,12 +179,14 @@ impl ExecutionPlan for SnapshotExec {
         };
         let input = self.input.execute(partition, context)?;
         let (request, schema) = (self.request.clone(), self.schema());
-        let found = async move {
-            let rows = concat_batches(&input.schema(), &collect(input).await?)?;
+        let answered = async move {
+            let of_rows = input.schema();
+            let parts = collect(input).await?;
+            let rows = concat_batches(&of_rows, &parts)?;
             let batches = answer(&held, &request, &schema, &rows).await.map_err(told)?;
             Ok::<_, DataFusionError>(stream::iter(batches.into_iter().map(Ok)))
         };
-        let stream = stream::once(found).try_flatten();
+        let stream = stream::once(answered).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
 }
@@ -200,40 +202,44 @@ fn told(error: LakeError) -> DataFusionError {
     DataFusionError::Execution(text)
 }
 
-async fn answer(
-    held: &Held,
-    request: &Request,
-    schema: &SchemaRef,
-    rows: &RecordBatch,
-) -> Result<Vec<RecordBatch>, LakeError> {
-    let features = match &request.question {
-        Question::Records { .. } => Vec::new(),
-        Question::Values { features, .. } => {
-            features.iter().map(|name| FeatureInfo::find(name)).collect::<Result<_, _>>()?
+/// Answers a request about some rows. Boxed, so that it is known to be [`Send`] where its
+/// borrows still have names.
+fn answer<'a>(
+    held: &'a Held,
+    request: &'a Request,
+    schema: &'a SchemaRef,
+    rows: &'a RecordBatch,
+) -> BoxFuture<'a, Result<Vec<RecordBatch>, LakeError>> {
+    Box::pin(async move {
+        let features = match &request.question {
+            Question::Records { .. } => Vec::new(),
+            Question::Values { features, .. } => {
+                features.iter().map(|name| FeatureInfo::find(name)).collect::<Result<_, _>>()?
+            }
+        };
+        if code_digest(&features) != request.code {
+            return Err(held.refuses("the client has other features or functions: run the same build of r2r as client and executor"));
         }
-    };
-    if code_digest(&features) != request.code {
-        return Err(held.refuses("the client has other features or functions: run the same build of r2r as client and executor"));
-    }
-    let snapshot = held.snapshot(request.snapshot).await?;
-    match &request.question {
-        Question::Records { kind, as_of, columns } => {
-            let tickers = rows.column(0).as_string_view().iter().flatten();
-            let records = tickers.filter_map(|ticker| {
-                let records = snapshot.tables.of_kind(*kind, ticker, *as_of).transpose()?;
-                Some(records.and_then(|records| Ok(shown(&records.project(columns)?, schema)?)))
-            });
-            records.collect()
+        let snapshot = held.snapshot(request.snapshot).await?;
+        match &request.question {
+            Question::Records { kind, as_of, columns } => {
+                let tickers = rows.column(0).as_string_view().iter().flatten();
+                let records = tickers.filter_map(|ticker| {
+                    let records = snapshot.tables.of_kind(*kind, ticker, *as_of).transpose()?;
+                    Some(records.and_then(|records| Ok(shown(&records.project(columns)?, schema)?)))
+                });
+                records.collect()
+            }
+            Question::Values { means, .. } => {
+                let records = Records { manifest: &snapshot.manifest, tables: &snapshot.tables };
+                // Progress is the scheduler's to tell.
+                let hidden = ProgressBar::hidden();
+                let values = records.columns(&features, *means, rows, &hidden).await?;
+                let columns = rows.columns().iter().cloned().chain(values).collect();
+                Ok(vec![RecordBatch::try_new(schema.clone(), columns)?])
+            }
         }
-        Question::Values { means, .. } => {
-            let records = Records { manifest: &snapshot.manifest, tables: &snapshot.tables };
-            // Progress is the scheduler's to tell.
-            let hidden = ProgressBar::hidden();
-            let values = records.columns(&features, *means, rows, &hidden).await?;
-            let columns = rows.columns().iter().cloned().chain(values).collect();
-            Ok(vec![RecordBatch::try_new(schema.clone(), columns)?])
-        }
-    }
+    })
 }
 
 /// Gives records the schema of the plan, which may allow more nulls. A view of a slice still
