@@ -179,7 +179,7 @@ async fn compare(args: &Compare, data_dir: &Path) -> anyhow::Result<()> {
     let mut runs = sweep(&data.market, &config, all, Detail::Full, |_| progress.inc(1), &never)?;
     let other = runs.pop().context("the baseline has not run")?;
     let mut judge = Judge::new(args.judging.resamples, config.seed);
-    judge.trial_sharpes = runs.iter().filter_map(|run| daily_sharpe(run)).collect();
+    judge.trial_sharpes = runs.iter().filter_map(daily_sharpe).collect();
     progress.set_message("resampling");
     let mut rows = Vec::new();
     for backtest in &runs {

@@ -152,7 +152,7 @@ mod tests {
             ("cli", "datafusion-common", "lake"),
             ("server", "arrow", "lake"),
             ("benches", "parquet", "lake"),
-            ("cli", "llama-cpp-2", "inference"),
+            ("cli", "llama-cpp-2", "inference and gradients and trainer"),
             ("inference", "hyper-util", "server and lake"),
             ("cli", "reqwest", "lake and trainer"),
         ] {

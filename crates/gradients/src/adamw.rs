@@ -144,8 +144,8 @@ mod tests {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
         adamw.step(&CONFIG, &mut parameters, &[0.0, -0.5]);
-        let [m, v] = [0.9 * 0.08 - 0.05, 0.999 * 0.00064 + 0.001 * 0.25];
-        let direction = (m / 0.19) / ((v / 0.001_999) as f64).sqrt();
+        let [m, v]: [f64; 2] = [0.9 * 0.08 - 0.05, 0.999 * 0.00064 + 0.001 * 0.25];
+        let direction = (m / 0.19) / (v / 0.001_999).sqrt();
         let expected = expected[1] - 0.05 * (direction as f32 + 0.01 * expected[1]);
         assert!((parameters[1] - expected).abs() < 1e-4, "{} {expected}", parameters[1]);
     }

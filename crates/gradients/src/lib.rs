@@ -31,7 +31,7 @@ mod tests;
 
 pub use adamw::{AdamW, AdamWConfig, StepReport};
 pub use adapter::{Adapter, AdapterConfig};
-pub use adapter_file::AdapterFile;
+pub use adapter_file::{AdapterFile, Matrix};
 pub use batch::{AllowedTokens, Batch, SegmentId, Target};
 pub use error::EngineError;
 pub use gradients::{Engine, EngineConfig};

@@ -39,7 +39,7 @@ use crate::{
     teacher::{Salience, Teacher},
 };
 
-pub(crate) use example::{Completion, Example, Freedom, Piece, Stage};
+pub(crate) use example::{Completion, Example, Freedom, Stage};
 pub(crate) use split::Part;
 pub(crate) use write::read_examples;
 

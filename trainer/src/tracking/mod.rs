@@ -98,11 +98,6 @@ impl Tracker {
         Ok(())
     }
 
-    /// Prints a line above the progress bar.
-    pub(crate) fn say(&self, line: &str) {
-        self.bar.suspend(|| anstream::eprintln!("{line}"));
-    }
-
     /// Ends the run: draws the curves, shows them in the terminal, closes MLflow.
     pub(crate) fn finish(self, outcome: Outcome) -> anyhow::Result<()> {
         self.bar.finish_and_clear();

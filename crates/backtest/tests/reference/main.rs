@@ -1,6 +1,12 @@
 //! Values of other programs, which the conventions have to reproduce: to 1e-9, or within
 //! their Monte Carlo deviation where they were drawn.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a helper of a test may panic and print like the test"
+)]
+
 mod edges;
 mod inference;
 mod metrics;
