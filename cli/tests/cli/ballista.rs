@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -106,8 +106,8 @@ impl Panels {
     /// Returns the bytes of the one panel that was built, and removes it.
     fn taken(&self) -> Option<Vec<u8>> {
         let derived = fs::read_dir(self.0.path().join("derived")).ok()?;
-        let path = derived.map(|entry| entry.unwrap().path().join("features.parquet"));
-        let path: PathBuf = path.filter(|path| path.exists()).next()?;
+        let mut paths = derived.map(|entry| entry.unwrap().path().join("features.parquet"));
+        let path = paths.find(|path| path.exists())?;
         let bytes = fs::read(&path).unwrap();
         fs::remove_file(path).unwrap();
         Some(bytes)

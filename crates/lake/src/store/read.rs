@@ -64,7 +64,8 @@ impl SnapshotStore {
     ) -> Vec<Result<R, LakeError>> {
         let mut results = Vec::with_capacity(wanted.len());
         for wanted in wanted.chunks(FILES_MAX) {
-            let reads = wanted.iter().map(|wanted| self.files.get(&wanted.path));
+            // A closure that is held while it waits would keep the whole from being Send.
+            let reads: Vec<_> = wanted.iter().map(|wanted| self.files.get(&wanted.path)).collect();
             let read: Vec<_> = stream::iter(reads).buffered(REQUESTS_MAX).collect().await;
             let read = wanted.iter().zip(read).collect();
             results.extend(in_parallel(read, |(wanted, held)| work(self.check(wanted, held?)?)));
