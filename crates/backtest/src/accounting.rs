@@ -111,7 +111,8 @@ impl<'m> Book<'m> {
     /// Takes the book through a session, but for its decision.
     fn session(&mut self, row: usize) {
         self.day = Day::default();
-        if row > self.rows.start {
+        // Before the first session there is no night, and after ruin no book.
+        if row > self.rows.start && !self.is_ruined {
             self.accrue();
         }
         self.act(row);
