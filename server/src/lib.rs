@@ -9,6 +9,7 @@
 mod api;
 mod app;
 pub mod config;
+mod fairness;
 mod http;
 pub mod metrics;
 pub mod problem;

@@ -20,12 +20,20 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use crate::{api::request, config::CacheConfig, metrics as names, problem::ApiError};
+use crate::{
+    api::request,
+    config::CacheConfig,
+    fairness::{Places, Share, Shares, Tenant},
+    metrics as names,
+    problem::ApiError,
+};
 
 /// Bytes an entry costs beyond its texts.
 const ENTRY_BYTES: usize = 256;
 /// When to come back while a worker is being replaced.
 const RESTART: Duration = Duration::from_secs(1);
+/// When to come back to an engine in which others have their turn.
+const OTHERS: Duration = Duration::from_secs(1);
 /// Times an element of a batch is given to the engine, whose workers may die in it.
 const BATCH_ATTEMPTS: u32 = 3;
 /// Longest pause of a batch element that found the engine full.
@@ -51,6 +59,15 @@ pub struct Answer {
     pub hit: bool,
 }
 
+/// Who asks for a thesis, and how long they wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// With whom the engine is shared.
+    pub tenant: Tenant,
+    /// How long they wait.
+    pub patience: Patience,
+}
+
 /// How long a caller waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
@@ -62,9 +79,9 @@ pub enum Patience {
     Batch,
 }
 
-/// Who asks for a thesis.
-struct Caller {
-    patience: Patience,
+/// What a caller waits for.
+struct Wish {
+    caller: Caller,
     /// None where the deadline counts from the place in the engine.
     ends_at: Option<Instant>,
     claims: Option<UnboundedSender<Claim>>,
@@ -87,7 +104,8 @@ pub struct Theses {
     schema: Schema,
     reads: Cache<(Digest, Ticker, AsOf), Arc<AsOfRead>>,
     answers: Cache<(Digest, Ask), Bytes>,
-    batch_places: Semaphore,
+    shares: Arc<Shares>,
+    batch_places: Arc<Places>,
     /// A read keeps a thread of the runtime busy for some 30 ms: one at a time
     /// leaves the others to connections.
     reading: Semaphore,
@@ -114,7 +132,8 @@ impl Theses {
             .weigher(|_, bytes: &Bytes| weight(bytes.len() + ENTRY_BYTES))
             .eviction_listener(|_, _, cause| evicted("answers", cause))
             .build();
-        let batch_places = Semaphore::new(writer.engine().batch_width());
+        let shares = Shares::new(writer.engine().lanes() as usize);
+        let batch_places = Places::new(writer.engine().batch_width());
         Self {
             snapshot,
             writer,
@@ -122,6 +141,7 @@ impl Theses {
             schema,
             reads,
             answers,
+            shares,
             batch_places,
             reading: Semaphore::new(1),
             deadline,
@@ -192,8 +212,8 @@ impl Theses {
     ///
     /// # Errors
     /// See [`ApiError`]; errors are never cached.
-    pub async fn get(&self, ask: &Ask, patience: Patience) -> Result<Answer, ApiError> {
-        self.get_telling(ask, patience, None).await
+    pub async fn get(&self, ask: &Ask, caller: Caller) -> Result<Answer, ApiError> {
+        self.get_telling(ask, caller, None).await
     }
 
     /// As [`Self::get`]; where the thesis is newly written for this caller, sends
@@ -204,16 +224,16 @@ impl Theses {
     pub async fn get_telling(
         &self,
         ask: &Ask,
-        patience: Patience,
+        caller: Caller,
         claims: Option<UnboundedSender<Claim>>,
     ) -> Result<Answer, ApiError> {
         let mut outcome = Outcome::new();
-        let caller = |ends_at| Caller { patience, ends_at, claims };
-        let result = match patience {
-            Patience::Batch => self.get_within(ask, caller(None)).await,
+        let wish = |ends_at| Wish { caller, ends_at, claims };
+        let result = match caller.patience {
+            Patience::Batch => self.get_within(ask, wish(None)).await,
             Patience::Deadline => {
                 let ends_at = Instant::now() + self.deadline;
-                let answer = self.get_within(ask, caller(Some(ends_at)));
+                let answer = self.get_within(ask, wish(Some(ends_at)));
                 let answer = timeout_at(ends_at, answer).await;
                 answer.unwrap_or(Err(ApiError::Deadline(self.deadline)))
             }
@@ -222,10 +242,10 @@ impl Theses {
         result
     }
 
-    async fn get_within(&self, ask: &Ask, caller: Caller) -> Result<Answer, ApiError> {
+    async fn get_within(&self, ask: &Ask, wish: Wish) -> Result<Answer, ApiError> {
         // An element of a batch has its read and its place before it leads: a
         // person who asks the same waits for the engine only.
-        let _place = match caller.patience {
+        let _place = match wish.caller.patience {
             Patience::Deadline => None,
             Patience::Batch => {
                 if let Some(bytes) = self.answers.get(&self.key(ask)).await {
@@ -233,7 +253,7 @@ impl Theses {
                     return Ok(Answer { bytes, hit: true });
                 }
                 self.read(ask).await?;
-                Some(self.batch_places.acquire().await)
+                Some(self.batch_places.acquire(wish.caller.tenant).await)
             }
         };
         loop {
@@ -242,7 +262,7 @@ impl Theses {
             let leads = AtomicBool::new(false);
             let write = async {
                 leads.store(true, Ordering::Relaxed);
-                self.write(&key, &caller).await
+                self.write(&key, &wish).await
             };
             let entry = self.answers.entry_by_ref(&key).or_try_insert_with(write).await;
             let hit = !leads.into_inner();
@@ -264,15 +284,15 @@ impl Theses {
         (self.model().digest, ask.clone())
     }
 
-    async fn write(&self, key: &(Digest, Ask), caller: &Caller) -> Result<Bytes, ApiError> {
+    async fn write(&self, key: &(Digest, Ask), wish: &Wish) -> Result<Bytes, ApiError> {
         let (model, ask) = key;
-        let Caller { patience, ends_at, ref claims } = *caller;
+        let Wish { caller, ends_at, ref claims } = *wish;
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
-        let mut attempts = if patience == Patience::Batch { BATCH_ATTEMPTS } else { 1 };
+        let mut attempts = if caller.patience == Patience::Batch { BATCH_ATTEMPTS } else { 1 };
         loop {
             attempts -= 1;
             // What will be refused is not worth a read.
-            let admission = self.admit(patience, ends_at).await?;
+            let (admission, _share) = self.admit(caller, ends_at).await?;
             if admission.model().digest != *model {
                 return Err(self.write_error(InferenceError::ModelReplaced.into()));
             }
@@ -290,13 +310,32 @@ impl Theses {
         }
     }
 
-    /// Takes a place in the engine; an element of a batch waits for one.
-    async fn admit(&self, patience: Patience, ends_at: Instant) -> Result<Admission, ApiError> {
+    /// Takes a place in the engine, a person within their share of it; an element of
+    /// a batch waits for one.
+    async fn admit(
+        &self,
+        caller: Caller,
+        ends_at: Instant,
+    ) -> Result<(Admission, Option<Share>), ApiError> {
+        let Caller { tenant, patience } = caller;
+        let mut share = match patience {
+            Patience::Batch => None,
+            Patience::Deadline => {
+                let share = self.shares.enter(tenant, Instant::now());
+                Some(share.ok_or(ApiError::Overloaded(OTHERS))?)
+            }
+        };
         loop {
             let may_wait = patience == Patience::Batch
                 && ends_at.saturating_duration_since(Instant::now()) > PAUSE_MAX;
-            match self.writer.engine().admit(patience.priority()) {
-                Ok(admission) => return Ok(admission),
+            let admitted = self.writer.engine().admit(patience.priority());
+            if let Err(InferenceError::Overloaded { retry_after }) = &admitted
+                && let Some(share) = share.take()
+            {
+                self.shares.refused(share, Instant::now(), *retry_after);
+            }
+            match admitted {
+                Ok(admission) => return Ok((admission, share)),
                 Err(InferenceError::Overloaded { retry_after }) if may_wait => {
                     sleep(retry_after.min(PAUSE_MAX)).await;
                 }

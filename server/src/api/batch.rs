@@ -17,9 +17,10 @@ use tokio::task::JoinSet;
 use super::request::BatchQuery;
 use crate::{
     App,
+    fairness::Tenant,
     http::{self, Body},
     problem::ApiError,
-    theses::Patience,
+    theses::{Caller, Patience},
 };
 
 /// Elements that are read while the engine decodes those before them.
@@ -33,6 +34,7 @@ const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 pub(super) async fn answer(
     app: Arc<App>,
     request_id: &str,
+    tenant: Tenant,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
     let (head, body) = request.into_parts();
@@ -41,7 +43,7 @@ pub(super) async fn answer(
     let mut body = http::read(&head.headers, body, limit, within).await?;
     let query = BatchQuery::parse(&mut body, config.batch.tickers_max)?;
     let as_lines = super::accepts(&head.headers, "application/x-ndjson");
-    let elements = elements(&app, query, request_id);
+    let elements = elements(&app, query, tenant, request_id);
     // The elements beyond those in the engine have their reads ready.
     let width = app.theses().writer().engine().batch_width() + READ_AHEAD;
     let (kind, body) = if as_lines {
@@ -59,17 +61,21 @@ pub(super) async fn answer(
 fn elements(
     app: &Arc<App>,
     query: BatchQuery,
+    tenant: Tenant,
     request_id: &str,
 ) -> impl Stream<Item = impl Future<Output = Bytes> + Send + use<>> + Send + use<> {
     let (app, request_id) = (Arc::clone(app), request_id.to_owned());
     let BatchQuery { tickers, as_of, seed } = query;
+    let caller = Caller { tenant, patience: Patience::Batch };
     stream::iter(tickers).map(move |ticker| {
         let (app, request_id) = (Arc::clone(&app), request_id.clone());
         async move {
             // A task of its own, ended with this future: a client that reads
             // slowly must not hold a place in the engine with half a thesis.
             let mut task = JoinSet::new();
-            task.spawn(async move { element(&app, &ticker, as_of, seed, &request_id).await });
+            task.spawn(
+                async move { element(&app, caller, &ticker, as_of, seed, &request_id).await },
+            );
             match task.join_next().await {
                 Some(Ok(element)) => element,
                 _ => Bytes::from_static(PANICKED),
@@ -81,6 +87,7 @@ fn elements(
 /// Returns a thesis, or the problem in its place.
 async fn element(
     app: &App,
+    caller: Caller,
     ticker: &str,
     as_of: Option<AsOf>,
     seed: u64,
@@ -88,7 +95,7 @@ async fn element(
 ) -> Bytes {
     let result = async {
         let ask = app.theses().ask(ticker, as_of, seed).await?;
-        app.theses().get(&ask, Patience::Batch).await
+        app.theses().get(&ask, caller).await
     };
     match result.await {
         Ok(answer) => answer.bytes,

@@ -23,20 +23,25 @@ pub(crate) use self::openapi::document as openapi_document;
 use self::{observe::Observed, request::ThesisQuery};
 use crate::{
     App,
+    fairness::Tenant,
     http::{self, Body, Rejection, X_REQUEST_ID, full},
     problem::{self, ApiError},
-    theses::Patience,
+    theses::{Caller, Patience},
 };
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 /// Answers a request, whatever happens.
-pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(
+    app: Arc<App>,
+    tenant: Tenant,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let request_id = http::request_id(request.headers());
     let method = request.method().clone();
     let observed = Observed::start(request_id.clone(), method, label(request.uri().path()));
     let span = info_span!("request", request.id = %request_id);
-    let routed = AssertUnwindSafe(route(app, &request_id, request)).catch_unwind();
+    let routed = AssertUnwindSafe(route(app, &request_id, tenant, request)).catch_unwind();
     let result = routed.instrument(span).await;
     let result = result.unwrap_or(Err(ApiError::Internal("a handler panicked")));
     finish(result, observed, &request_id)
@@ -53,11 +58,14 @@ pub(crate) fn reject(rejection: Rejection) -> Response<Body> {
 async fn route(
     app: Arc<App>,
     request_id: &str,
+    tenant: Tenant,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
     match (request.method(), request.uri().path()) {
-        (&Method::POST, "/v1/thesis") => thesis(app, request_id, request).await,
-        (&Method::POST, "/v1/batch/thesis") => batch::answer(app, request_id, request).await,
+        (&Method::POST, "/v1/thesis") => thesis(app, request_id, tenant, request).await,
+        (&Method::POST, "/v1/batch/thesis") => {
+            batch::answer(app, request_id, tenant, request).await
+        }
         (&Method::GET | &Method::HEAD, "/v1/healthz") => health::healthz(&app),
         (&Method::GET | &Method::HEAD, "/v1/tickers") => health::tickers(&app),
         (&Method::GET | &Method::HEAD, "/v1/metrics") => metrics(&app).await,
@@ -89,6 +97,7 @@ fn label(path: &str) -> &'static str {
 async fn thesis(
     app: Arc<App>,
     request_id: &str,
+    tenant: Tenant,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
     let (head, body) = request.into_parts();
@@ -97,10 +106,11 @@ async fn thesis(
     let mut body = http::read(&head.headers, body, limits.thesis_body_bytes_max, within).await?;
     let ThesisQuery { ticker, as_of, seed } = ThesisQuery::parse(&mut body)?;
     let ask = app.theses().ask(&ticker, as_of, seed).await?;
+    let caller = Caller { tenant, patience: Patience::Deadline };
     if accepts(&head.headers, "text/event-stream") {
-        return stream::answer(app, ask, request_id).await;
+        return stream::answer(app, ask, caller, request_id).await;
     }
-    let answer = app.theses().get(&ask, Patience::Deadline).await?;
+    let answer = app.theses().get(&ask, caller).await?;
     let mut response = json(answer.bytes);
     let cache = HeaderValue::from_static(if answer.hit { "hit" } else { "miss" });
     response.headers_mut().insert(X_CACHE, cache);

@@ -18,7 +18,7 @@ use crate::{
     App,
     http::{self, Body},
     problem::ApiError,
-    theses::{Answer, Ask, Patience},
+    theses::{Answer, Ask, Caller},
 };
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -35,11 +35,11 @@ struct Coming {
 pub(super) async fn answer(
     app: Arc<App>,
     ask: Ask,
+    caller: Caller,
     request_id: &str,
 ) -> Result<Response<Body>, ApiError> {
     let (sender, claims) = mpsc::unbounded_channel();
-    let answer =
-        async move { app.theses().get_telling(&ask, Patience::Deadline, Some(sender)).await };
+    let answer = async move { app.theses().get_telling(&ask, caller, Some(sender)).await };
     let coming = Coming { answer: answer.boxed(), claims, request_id: request_id.to_owned() };
     let (first, coming) = next(coming).await?;
     let rest = stream::unfold(coming, |coming| async move {

@@ -19,7 +19,7 @@ use super::{
     Body,
     guard::{Guard, Limits, REJECTED_PATH, Refusal},
 };
-use crate::{App, api, metrics as names};
+use crate::{App, api, fairness::Tenant, metrics as names};
 
 /// What a connection beyond the limit reads.
 const REFUSED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
@@ -43,8 +43,8 @@ pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, ap
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, tenant) = match accepted {
+            Ok((socket, peer)) => (socket, Tenant::from(peer.ip())),
             Err(error) => {
                 // Out of descriptors, mostly: wait for a connection to end.
                 warn!(
@@ -60,7 +60,7 @@ pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>, ap
             let _ = socket.try_write(REFUSED);
             continue;
         };
-        let connection = graceful.watch(connection(socket, Arc::clone(&app)));
+        let connection = graceful.watch(connection(socket, tenant, Arc::clone(&app)));
         connections.spawn(async move {
             let _place = place;
             metrics::gauge!(names::CONNECTIONS).increment(1);
@@ -82,6 +82,7 @@ type Served<F> = http1::Connection<TokioIo<Guard<TcpStream>>, F>;
 
 fn connection(
     socket: TcpStream,
+    tenant: Tenant,
     app: Arc<App>,
 ) -> Served<
     impl hyper::service::HttpService<Incoming, ResBody = Body, Error = Infallible, Future: Send>,
@@ -104,7 +105,7 @@ fn connection(
         async move {
             let response: Response<Body> = match rejection {
                 Some(rejection) => api::reject(rejection),
-                None => api::answer(app, request).await,
+                None => api::answer(app, tenant, request).await,
             };
             Ok::<_, Infallible>(response)
         }

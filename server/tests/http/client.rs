@@ -3,11 +3,12 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 /// An answer, its framing removed.
 #[derive(Debug, Clone)]
@@ -46,6 +47,19 @@ impl Answer {
 /// Opens a connection that gives up after 90 s of silence.
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+    socket
+}
+
+/// As [`connect`], from another address of this machine.
+pub(crate) fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let socket = runtime.block_on(async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(to).await.unwrap().into_std().unwrap()
+    });
+    socket.set_nonblocking(false).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
     socket
 }

@@ -4,7 +4,9 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{connect, get, post, read_answer, request},
+    client::{connect, connect_from, get, post, raw, read_answer, request},
     server::{Server, command, data_dir, root},
 };
 
@@ -117,6 +119,49 @@ fn overload_is_refused_at_once() {
     let elements = post(server.address(), "/v1/batch/thesis", &batch(3)).json();
     assert!(elements.as_array().unwrap().iter().all(|e| e["decision"].is_object()), "{elements}");
     assert_eq!(read_answer(&mut first).unwrap().status, 200);
+}
+
+/// Asks until answered, each time as late as the server says.
+fn tries_until_answered(from: Ipv4Addr, address: SocketAddr, seed: u32) -> usize {
+    let mut tries = 1;
+    loop {
+        let mut client = connect_from(from, address);
+        client.write_all(&ask(seed)).unwrap();
+        let answer = read_answer(&mut client).unwrap();
+        let Some(seconds) = answer.header("retry-after") else { return tries };
+        thread::sleep(Duration::from_secs(seconds.parse().unwrap()));
+        tries += 1;
+    }
+}
+
+/// One address sends all the engine can take and more; another asks now and then.
+#[test]
+fn who_asks_seldom_is_not_shut_out() {
+    const SELDOM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+    let server = Server::start();
+    let address = server.address();
+    let (going, refused) = (AtomicBool::new(true), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for client in 0..6 {
+            let (going, refused) = (&going, &refused);
+            scope.spawn(move || {
+                let mut seed = 1_000 * client;
+                while going.load(Ordering::Relaxed) {
+                    seed += 1;
+                    if raw(address, &ask(seed)).status == 503 {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(50));
+                    }
+                }
+            });
+        }
+        server.until("more than it can take", |_| refused.load(Ordering::Relaxed) > 0);
+        let tries: Vec<usize> =
+            (0..3).map(|seed| tries_until_answered(SELDOM, address, seed)).collect();
+        going.store(false, Ordering::Relaxed);
+        println!("answered at try {tries:?}");
+        assert!(tries.iter().all(|tries| *tries <= 3), "{tries:?}");
+    });
 }
 
 #[test]
