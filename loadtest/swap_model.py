@@ -18,10 +18,11 @@ import tomllib
 from pathlib import Path
 
 from gguf import rescaled
-from r2r_server import NO_ANSWER_CACHE, REPOSITORY, Server, request, thesis
+from r2r_server import NO_ANSWER_CACHE, REPOSITORY, Server, request
 
 MANIFEST = REPOSITORY / "models/smollm2-135m-instruct.toml"
 AS_OF = "2022-09-30"
+OVERLOADED = "urn:r2r:problem:overloaded"
 QUESTIONS = [(ticker, seed) for ticker in ("AAPL", "JPM", "KO") for seed in (0, 1)]
 
 
@@ -43,8 +44,9 @@ class Load:
         i = client
         while self.going:
             ticker, seed = QUESTIONS[i % len(QUESTIONS)]
-            reply = thesis(self.url, ticker, AS_OF, seed)
+            reply = request(self.url, "/v1/thesis", {"ticker": ticker, "as_of": AS_OF, "seed": seed})
             self.note(ticker, seed, reply.status, reply.body)
+            time.sleep(float(reply.headers.get("retry-after", 0)))
             i += 1
 
     def ask_batches(self) -> None:
@@ -59,11 +61,16 @@ class Load:
 
     def note(self, ticker: str, seed: int, status: int, body: bytes) -> None:
         with self.lock:
+            answer = json.loads(body)
+            # A full engine is no failure of a swap; a server that is not ready is one.
+            if status == 503 and answer.get("type") == OVERLOADED:
+                self.refused += 1
+                return
             if status != 200:
                 self.failures.append(f"{ticker} {seed}: {status} {body[:200]!r}")
                 return
             self.answered += 1
-            model = json.loads(body)["receipt"]["model_digest"]
+            model = answer["receipt"]["model_digest"]
             digest = hashlib.sha256(body).hexdigest()
             self.answers.setdefault((model, ticker, seed), set()).add(digest)
 
@@ -113,13 +120,13 @@ def main() -> int:
             for i in range(args.swaps):
                 took.append(swap(server, config, models[i % 2]))
                 if (i + 1) % 10 == 0:
-                    print(f"{i + 1} swaps, {load.answered} answered, {len(load.failures)} failed, {load.mixed()} mixed", flush=True)
+                    print(f"{i + 1} swaps, {load.answered} answered, {load.refused} refused, {len(load.failures)} failed, {load.mixed()} mixed", flush=True)
         finally:
             load.stop()
         health = server.health()
     models_seen = {model for model, _, _ in load.answers}
     result = {
-        "swaps": len(took), "answered": load.answered, "failed": len(load.failures),
+        "swaps": len(took), "answered": load.answered, "refused": load.refused, "failed": len(load.failures),
         "models": len(models_seen), "questions": len(load.answers), "mixed": load.mixed(),
         "swap_s": {"median": round(statistics.median(took), 2), "max": round(max(took), 2)},
         "restarts": health["worker"]["restarts"],

@@ -89,11 +89,13 @@ impl App {
         let snapshot =
             Arc::new(open_snapshot(&config.data.dir, config.data.snapshot.as_ref()).await?);
         let mut engine = EngineConfig::new(model, worker.clone());
-        engine.max_in_flight = config.engine.queue_max;
         engine.context.threads = config.engine.threads;
         if config.engine.lanes > 0 {
             engine.context.lanes = config.engine.lanes;
         }
+        // Neither what is decoded nor what batches have in the engine waits in the queue.
+        let busy = engine.context.lanes as usize + engine.context.batch_width();
+        engine.max_in_flight = config.engine.queue_max + busy;
         engine.context.prompt_cache_bytes = config.engine.prompt_cache_bytes_max;
         engine.standby = config.engine.standby;
         engine.max_latency = Duration::from_millis(config.engine.latency_max_ms);

@@ -79,7 +79,7 @@ pub struct EngineConfig {
     /// Threads of each lane. With one, a thesis that is alone in the engine is
     /// decoded with the threads of all lanes.
     pub threads: u32,
-    /// Requests that may wait for the engine; one more is answered 503.
+    /// Single requests that may wait for the engine; one more is answered 503.
     pub queue_max: usize,
     /// A single request that would not be answered within this is answered 503 at
     /// once, unless a lane is free for it. Batches wait.

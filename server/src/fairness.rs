@@ -14,6 +14,8 @@ use tokio::{sync::oneshot, time::Instant};
 const NETWORK: u128 = !(u64::MAX as u128);
 /// How long beyond its `Retry-After` someone who was refused is waited for.
 const GRACE: Duration = Duration::from_secs(2);
+/// When to come back to an engine in which others have their turn.
+const OTHERS: Duration = Duration::from_secs(1);
 
 /// Who asks. Requests from one address, or one IPv6 network of 64 bits, are one
 /// tenant's.
@@ -29,18 +31,33 @@ impl From<IpAddr> for Tenant {
     }
 }
 
-/// The people in the engine. While someone who was refused is expected back, the
-/// others leave a lane free among them, and keep one each at least.
+/// The people in the engine. While a tenant who was refused and holds nothing is
+/// expected back, those who have not waited as long leave a lane free among them.
 #[derive(Debug)]
 pub(crate) struct Shares {
     lanes: usize,
-    tenants: Mutex<BTreeMap<Tenant, Standing>>,
+    tenants: Mutex<Tenants>,
+}
+
+#[derive(Debug, Default)]
+struct Tenants {
+    /// Refusals so far, which order those who wait.
+    refusals: u64,
+    standings: BTreeMap<Tenant, Standing>,
 }
 
 #[derive(Debug, Default)]
 struct Standing {
     held: usize,
-    expected_until: Option<Instant>,
+    expected: Option<Expected>,
+}
+
+/// Someone who was refused.
+#[derive(Debug, Clone, Copy)]
+struct Expected {
+    until: Instant,
+    /// The refusal they have waited since.
+    since: u64,
 }
 
 /// A person's request in the engine, until dropped.
@@ -48,6 +65,8 @@ struct Standing {
 pub(crate) struct Share {
     shares: Arc<Shares>,
     tenant: Tenant,
+    /// The refusal the tenant had waited since.
+    since: Option<u64>,
 }
 
 impl Shares {
@@ -55,41 +74,78 @@ impl Shares {
         Arc::new(Self { lanes, tenants: Mutex::default() })
     }
 
-    /// Returns the share, or none where it would be more than is fair.
-    pub(crate) fn enter(self: &Arc<Self>, tenant: Tenant, now: Instant) -> Option<Share> {
+    /// Returns the share.
+    ///
+    /// # Errors
+    /// Returns when to come back where it would be more than is fair.
+    pub(crate) fn enter(self: &Arc<Self>, tenant: Tenant, now: Instant) -> Result<Share, Duration> {
         let mut tenants = lock(&self.tenants);
-        tenants.retain(|_, standing| standing.held > 0 || standing.is_expected(now));
-        let is_someone_starved =
-            tenants.iter().any(|(other, standing)| *other != tenant && standing.held == 0);
-        let holders = tenants.values().filter(|standing| standing.held > 0).count();
-        let fair = (self.lanes.saturating_sub(1) / holders.max(1)).max(1);
-        let standing = tenants.entry(tenant).or_default();
-        if is_someone_starved && standing.held >= fair {
-            return None;
+        tenants.forget_late(now);
+        let others = || tenants.standings.iter().filter(|(other, _)| **other != tenant);
+        let holders = others().filter(|(_, other)| other.held > 0).count();
+        let longest = others().filter_map(|(_, other)| other.waits_since()).min();
+        let own = tenants.standings.get(&tenant);
+        let (held, since) = own.map_or((0, None), |own| (own.held, own.waits_since()));
+        let shared = self.lanes.saturating_sub(1);
+        let is_fair = longest.is_none_or(|longest| match held {
+            0 => holders < shared || since.is_some_and(|since| since < longest),
+            held => held < shared / (holders + 1),
+        });
+        if !is_fair {
+            tenants.expect(tenant, since, now + OTHERS + GRACE);
+            return Err(OTHERS);
         }
+        let standing = tenants.standings.entry(tenant).or_default();
         standing.held += 1;
-        standing.expected_until = None;
-        Some(Share { shares: Arc::clone(self), tenant })
+        standing.expected = None;
+        Ok(Share { shares: Arc::clone(self), tenant, since })
     }
 
     /// Notes that the engine had no room for this request, which comes again.
     pub(crate) fn refused(&self, share: Share, now: Instant, retry_after: Duration) {
-        let expected_until = now + retry_after + GRACE;
-        if let Some(standing) = lock(&self.tenants).get_mut(&share.tenant) {
-            standing.expected_until = Some(expected_until);
+        let (tenant, since) = (share.tenant, share.since);
+        drop(share);
+        lock(&self.tenants).expect(tenant, since, now + retry_after + GRACE);
+    }
+
+    /// Tells whether someone who holds nothing is expected back.
+    pub(crate) fn expect_someone(&self, now: Instant) -> bool {
+        let mut tenants = lock(&self.tenants);
+        tenants.forget_late(now);
+        tenants.standings.values().any(|standing| standing.waits_since().is_some())
+    }
+}
+
+impl Tenants {
+    /// Expects a tenant until then, unless it is being served.
+    fn expect(&mut self, tenant: Tenant, since: Option<u64>, until: Instant) {
+        self.refusals += 1;
+        let standing = self.standings.entry(tenant).or_default();
+        if standing.held == 0 {
+            let since = since.unwrap_or(self.refusals);
+            standing.expected = Some(Expected { until, since });
         }
+    }
+
+    /// Forgets who neither holds anything nor is expected any more.
+    fn forget_late(&mut self, now: Instant) {
+        self.standings.retain(|_, standing| {
+            standing.expected = standing.expected.filter(|expected| now < expected.until);
+            standing.held > 0 || standing.expected.is_some()
+        });
     }
 }
 
 impl Standing {
-    fn is_expected(&self, now: Instant) -> bool {
-        self.expected_until.is_some_and(|until| now < until)
+    /// The refusal since which the tenant has waited, with nothing in the engine.
+    fn waits_since(&self) -> Option<u64> {
+        self.expected.filter(|_| self.held == 0).map(|expected| expected.since)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(standing) = lock(&self.shares.tenants).get_mut(&self.tenant) {
+        if let Some(standing) = lock(&self.shares.tenants).standings.get_mut(&self.tenant) {
             standing.held -= 1;
         }
     }
@@ -194,7 +250,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt as _, future::join_all};
+    use futures::FutureExt as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -214,21 +270,41 @@ mod tests {
         assert_ne!(tenant("2001:db8:0:1::1"), tenant("2001:db8:0:2::1"));
     }
 
+    /// Lets a tenant in and has the engine refuse it.
+    fn refuse(shares: &Arc<Shares>, tenant: Tenant, now: Instant) {
+        shares.refused(shares.enter(tenant, now).unwrap(), now, RETRY);
+    }
+
     #[test]
     fn who_holds_much_makes_room_for_who_was_refused() {
         let (many, one, now) = (tenant(1), tenant(2), Instant::now());
         let shares = Shares::new(2);
         let mut held: Vec<Share> = (0..4).map(|_| shares.enter(many, now).unwrap()).collect();
-        let share = shares.enter(one, now).unwrap();
-        shares.refused(share, now, RETRY);
-        assert!(shares.enter(many, now).is_none(), "another waits for its turn");
+        refuse(&shares, one, now);
+        assert!(shares.expect_someone(now));
+        assert!(shares.enter(many, now).is_err(), "another waits for its turn");
         held.truncate(1);
-        assert!(shares.enter(many, now).is_none(), "a lane is left free");
+        assert!(shares.enter(many, now).is_err(), "a lane is left free");
         held.clear();
-        let kept = shares.enter(many, now).unwrap();
+        let _theirs = shares.enter(many, now).unwrap();
         let _ours = shares.enter(one, now).unwrap();
+        assert!(!shares.expect_someone(now));
         let _more = shares.enter(many, now).expect("nobody waits any more");
-        drop(kept);
+    }
+
+    #[test]
+    fn one_lane_goes_from_one_to_the_other() {
+        let (greedy, polite, now) = (tenant(1), tenant(2), Instant::now());
+        let shares = Shares::new(1);
+        let share = shares.enter(greedy, now).unwrap();
+        refuse(&shares, polite, now);
+        drop(share);
+        assert!(shares.enter(greedy, now).is_err(), "it is the other's turn");
+        let share = shares.enter(polite, now).unwrap();
+        refuse(&shares, tenant(3), now);
+        drop(share);
+        assert!(shares.enter(polite, now).is_err());
+        let _share = shares.enter(greedy, now).expect("it has waited longest");
     }
 
     #[test]
@@ -236,20 +312,32 @@ mod tests {
         let (many, one, now) = (tenant(1), tenant(2), Instant::now());
         let shares = Shares::new(2);
         let _first = shares.enter(many, now).unwrap();
-        shares.refused(shares.enter(one, now).unwrap(), now, RETRY);
-        assert!(shares.enter(many, now).is_none());
-        assert!(shares.enter(many, now + RETRY + GRACE).is_some());
-        assert_eq!(lock(&shares.tenants).len(), 1);
+        refuse(&shares, one, now);
+        assert!(shares.enter(many, now).is_err());
+        assert!(shares.enter(many, now + RETRY + GRACE).is_ok());
+        assert_eq!(lock(&shares.tenants).standings.len(), 1);
     }
 
     #[test]
-    fn many_who_wait_do_not_shut_each_other_out() {
+    fn who_is_served_does_not_wait() {
+        let (many, one, now) = (tenant(1), tenant(2), Instant::now());
+        let shares = Shares::new(2);
+        let served = shares.enter(many, now).unwrap();
+        refuse(&shares, many, now);
+        drop(served);
+        let _first = shares.enter(one, now).unwrap();
+        let _second = shares.enter(one, now).expect("nobody was left with nothing");
+    }
+
+    #[test]
+    fn many_who_wait_come_in_turn() {
         let (shares, now) = (Shares::new(2), Instant::now());
-        for last in 0..9 {
-            shares.refused(shares.enter(tenant(last), now).unwrap(), now, RETRY);
-        }
-        let entered: Vec<_> = (0..9).filter_map(|last| shares.enter(tenant(last), now)).collect();
-        assert_eq!(entered.len(), 9, "the engine decides among them");
+        (0..9).for_each(|last| refuse(&shares, tenant(last), now));
+        let _lane = shares.enter(tenant(8), now).expect("one lane is left besides");
+        assert!(shares.enter(tenant(7), now).is_err(), "others have waited longer");
+        assert!(shares.enter(tenant(9), now).is_err(), "new addresses stand behind");
+        let entered: Vec<_> = (0..8).map(|last| shares.enter(tenant(last), now)).collect();
+        assert!(entered.iter().all(Result::is_ok), "the engine decides among them");
     }
 
     #[tokio::test]
@@ -306,9 +394,12 @@ mod tests {
                 }
             }
             held.clear();
-            // All who still wait get their place, whoever else has gone.
-            let all = join_all(waiting).now_or_never();
-            prop_assert!(all.is_none_or(|places| places.len() < 3));
+            // Everyone who still waits is served, in whatever order.
+            while let Some(at) = waiting.iter_mut().position(|place| place.now_or_never().is_some())
+            {
+                drop(waiting.remove(at));
+            }
+            prop_assert!(waiting.is_empty());
             let queues = lock(&places.0);
             prop_assert_eq!(queues.free, 2);
             prop_assert!(queues.tenants.is_empty());

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow, bail};
@@ -27,6 +28,8 @@ const CONFIG_FILE: &str = "configs/server.toml";
 const DEFAULT_FILTER: &str = "info,llama-cpp-2=warn,llama_cpp_2=error";
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
+/// What blocks a thread when all else has ended has so long to end, too.
+const LAST_WORK: Duration = Duration::from_secs(1);
 /// The exit code of a start that configuration, model or data do not allow.
 const CANNOT_START: u8 = 2;
 /// The exit code after a second signal.
@@ -84,8 +87,16 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+/// Runs the server. What still blocks a thread at the end, as the conversion of a large
+/// model, is not waited for.
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve_until_stopped(arguments));
+    runtime.shutdown_timeout(LAST_WORK);
+    result
+}
+
+async fn serve_until_stopped(arguments: Arguments) -> anyhow::Result<()> {
     let hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
     let has_terminal = io::stderr().is_terminal();
     let config = configuration(&arguments)?;

@@ -32,12 +32,14 @@ use crate::{
 const ENTRY_BYTES: usize = 256;
 /// When to come back while a worker is being replaced.
 const RESTART: Duration = Duration::from_secs(1);
-/// When to come back to an engine in which others have their turn.
-const OTHERS: Duration = Duration::from_secs(1);
 /// Times an element of a batch is given to the engine, whose workers may die in it.
 const BATCH_ATTEMPTS: u32 = 3;
 /// Longest pause of a batch element that found the engine full.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Longest time in which an element of a batch leaves its place to people who come back,
+/// and how often it looks for them.
+const ASIDE_MAX: Duration = Duration::from_secs(5);
+const ASIDE: Duration = Duration::from_millis(50);
 
 /// Which thesis. Equal asks of equal models have equal answers, so both are the
 /// key of the answer cache.
@@ -87,15 +89,6 @@ struct Wish {
     claims: Option<UnboundedSender<Claim>>,
 }
 
-impl Patience {
-    const fn priority(self) -> Priority {
-        match self {
-            Self::Deadline => Priority::Interactive,
-            Self::Batch => Priority::Batch,
-        }
-    }
-}
-
 /// Writes theses, once each.
 pub struct Theses {
     snapshot: Arc<Snapshot>,
@@ -106,9 +99,11 @@ pub struct Theses {
     answers: Cache<(Digest, Ask), Bytes>,
     shares: Arc<Shares>,
     batch_places: Arc<Places>,
-    /// A read keeps a thread of the runtime busy for some 30 ms: one at a time
+    /// A read keeps a thread of the runtime busy for some 5 ms: one at a time
     /// leaves the others to connections.
     reading: Semaphore,
+    /// Reads of batches, one of which at most a person's read waits for.
+    batch_reading: Arc<Places>,
     deadline: Duration,
 }
 
@@ -144,6 +139,7 @@ impl Theses {
             shares,
             batch_places,
             reading: Semaphore::new(1),
+            batch_reading: Places::new(1),
             deadline,
         }
     }
@@ -252,7 +248,10 @@ impl Theses {
                     lookup("answers", true);
                     return Ok(Answer { bytes, hit: true });
                 }
-                self.read(ask).await?;
+                {
+                    let _turn = self.batch_reading.acquire(wish.caller.tenant).await;
+                    self.read(ask).await?;
+                }
                 Some(self.batch_places.acquire(wish.caller.tenant).await)
             }
         };
@@ -317,25 +316,41 @@ impl Theses {
         caller: Caller,
         ends_at: Instant,
     ) -> Result<(Admission, Option<Share>), ApiError> {
-        let Caller { tenant, patience } = caller;
-        let mut share = match patience {
-            Patience::Batch => None,
+        match caller.patience {
+            Patience::Batch => Ok((self.admit_element(ends_at).await?, None)),
             Patience::Deadline => {
-                let share = self.shares.enter(tenant, Instant::now());
-                Some(share.ok_or(ApiError::Overloaded(OTHERS))?)
+                let (admission, share) = self.admit_person(caller.tenant)?;
+                Ok((admission, Some(share)))
             }
-        };
+        }
+    }
+
+    fn admit_person(&self, tenant: Tenant) -> Result<(Admission, Share), ApiError> {
+        let now = Instant::now();
+        let share = self.shares.enter(tenant, now).map_err(ApiError::Overloaded)?;
+        match self.writer.engine().admit(Priority::Interactive) {
+            Ok(admission) => Ok((admission, share)),
+            Err(error) => {
+                if let InferenceError::Overloaded { retry_after } = &error {
+                    self.shares.refused(share, now, *retry_after);
+                }
+                Err(self.write_error(error.into()))
+            }
+        }
+    }
+
+    async fn admit_element(&self, ends_at: Instant) -> Result<Admission, ApiError> {
+        let aside_until = Instant::now() + ASIDE_MAX;
         loop {
-            let may_wait = patience == Patience::Batch
-                && ends_at.saturating_duration_since(Instant::now()) > PAUSE_MAX;
-            let admitted = self.writer.engine().admit(patience.priority());
-            if let Err(InferenceError::Overloaded { retry_after }) = &admitted
-                && let Some(share) = share.take()
-            {
-                self.shares.refused(share, Instant::now(), *retry_after);
+            let now = Instant::now();
+            let may_wait = ends_at.saturating_duration_since(now) > PAUSE_MAX;
+            // Whoever was refused would find the lanes taken by batches again.
+            if may_wait && now < aside_until && self.shares.expect_someone(now) {
+                sleep(ASIDE).await;
+                continue;
             }
-            match admitted {
-                Ok(admission) => return Ok((admission, share)),
+            match self.writer.engine().admit(Priority::Batch) {
+                Ok(admission) => return Ok(admission),
                 Err(InferenceError::Overloaded { retry_after }) if may_wait => {
                     sleep(retry_after.min(PAUSE_MAX)).await;
                 }

@@ -63,19 +63,34 @@ impl Schema {
     }
 }
 
-/// The code that decides what the model reads and may write: a change of a rule
-/// must show in the digest.
-const CODE: [&str; 5] = [
-    include_str!("direction.rs"),
-    include_str!("phrases.rs"),
-    include_str!("plan.rs"),
-    include_str!("prompt.rs"),
-    include_str!("verify.rs"),
+/// Names and texts of files of source code.
+macro_rules! code {
+    ($($file:literal),* $(,)?) => { [$(($file, include_str!($file))),*] };
+}
+
+/// The code that decides what the model reads and may write, and what becomes of it: a
+/// change of a rule must show in the digest.
+const CODE: [(&str, &str); 15] = code![
+    "assemble.rs",
+    "direction.rs",
+    "invariants.rs",
+    "numbers.rs",
+    "phrases.rs",
+    "plan.rs",
+    "prompt.rs",
+    "thesis.rs",
+    "verify.rs",
+    "../../domain/src/calibration.rs",
+    "../../domain/src/evidence.rs",
+    "../../domain/src/label.rs",
+    "../../domain/src/read.rs",
+    "../../domain/src/section.rs",
+    "../../domain/src/time.rs",
 ];
 
 /// Returns the digest over everything that decides what the model reads and may
 /// write: system prompt, phrases, schema, ticker rule, disclaimer, version and
-/// the code of the rules.
+/// the code of the rules, here and in `domain`.
 #[must_use]
 pub fn contract_digest() -> Digest {
     let texts = [system_prompt(), PHRASES, SCHEMA];
@@ -84,7 +99,7 @@ pub fn contract_digest() -> Digest {
     let framed: String = texts
         .iter()
         .chain(&rules)
-        .chain(&CODE)
+        .chain(CODE.iter().map(|(_, text)| text))
         .map(|part| format!("{}:{part}", part.len()))
         .collect();
     Digest::of(framed)
@@ -92,7 +107,34 @@ pub fn contract_digest() -> Digest {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
     use super::*;
+
+    /// Files that decide nothing of a thesis.
+    const APART: [&str; 7] = [
+        "lib.rs",
+        "rewards.rs",
+        "schema.rs",
+        "../../domain/src/clock.rs",
+        "../../domain/src/digest.rs",
+        "../../domain/src/lib.rs",
+        "../../domain/src/ticker.rs",
+    ];
+
+    #[test]
+    fn every_file_of_rules_is_in_the_digest() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let known: BTreeSet<&str> = CODE.iter().map(|(file, _)| *file).chain(APART).collect();
+        for directory in ["", "../../domain/src/"] {
+            for entry in fs::read_dir(root.join(directory)).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let file = format!("{directory}{name}");
+                let is_code = file.ends_with(".rs");
+                assert!(!is_code || known.contains(file.as_str()), "{file}: in CODE or in APART?");
+            }
+        }
+    }
 
     #[test]
     fn the_schema_compiles_and_holds_the_ticker_rule() {

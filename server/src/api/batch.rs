@@ -25,9 +25,6 @@ use crate::{
 
 /// Elements that are read while the engine decodes those before them.
 const READ_AHEAD: usize = 4;
-/// In the place of an element whose task panicked, which is logged there.
-const PANICKED: &[u8] =
-    br#"{"problem":{"type":"about:blank","title":"Internal error","status":500}}"#;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
@@ -73,12 +70,11 @@ fn elements(
             // A task of its own, ended with this future: a client that reads
             // slowly must not hold a place in the engine with half a thesis.
             let mut task = JoinSet::new();
-            task.spawn(
-                async move { element(&app, caller, &ticker, as_of, seed, &request_id).await },
-            );
+            let (name, id) = (ticker.clone(), request_id.clone());
+            task.spawn(async move { element(&app, caller, &name, as_of, seed, &id).await });
             match task.join_next().await {
                 Some(Ok(element)) => element,
-                _ => Bytes::from_static(PANICKED),
+                _ => in_place(&ticker, &ApiError::Internal("an element panicked"), &request_id),
             }
         }
     })
@@ -99,13 +95,16 @@ async fn element(
     };
     match result.await {
         Ok(answer) => answer.bytes,
-        Err(error) => {
-            super::log_failure(&error, request_id);
-            let ticker: String = ticker.chars().take(24).collect();
-            let problem = error.problem(request_id);
-            json!({ "ticker": ticker, "problem": problem }).to_string().into()
-        }
+        Err(error) => in_place(ticker, &error, request_id),
     }
+}
+
+/// Returns the problem in the place of a thesis.
+fn in_place(ticker: &str, error: &ApiError, request_id: &str) -> Bytes {
+    super::log_failure(error, request_id);
+    let ticker: String = ticker.chars().take(24).collect();
+    let problem = error.problem(request_id);
+    json!({ "ticker": ticker, "problem": problem }).to_string().into()
 }
 
 /// Writes the brackets and commas of an array around its elements.

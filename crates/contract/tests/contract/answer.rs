@@ -1,9 +1,6 @@
 //! The assembled answer: its bytes, its schema, and the last guards.
 
-use contract::{
-    DraftClaim, Receipt, Schema, Thesis, VerdictKind, Writing, assemble, contract_digest,
-    invariants,
-};
+use contract::{DraftClaim, Receipt, Schema, Thesis, VerdictKind, Writing, assemble, invariants};
 use domain::{AsOfRead, Digest, EvidenceId, LabelProbs, Section};
 
 use crate::sample;
@@ -126,9 +123,4 @@ fn the_invariants_refuse_what_a_schema_cannot_see() {
         break_it(&mut bad);
         assert!(invariants::check(&bad, &read).is_err(), "{what}");
     }
-}
-
-#[test]
-fn the_contract_digest_is_stable_within_a_build() {
-    assert_eq!(contract_digest(), contract_digest());
 }

@@ -15,10 +15,15 @@ use serde_json::{Value, json};
 
 use crate::Report;
 
-/// Relative error of the gradient a device may have: F32 products of CUDA round
-/// their factors to 10 bits (TF32), the others to 7 or fewer on both sides.
+/// Relative error of the gradient a device may have. CUDA and the CPU round activations
+/// in their own ways before they multiply quantised weights; where blocks have a minimum
+/// beside their scale, or are K-quants, that is twice as much (measured 4e-2 to 6.6e-2).
 fn tolerance(kind: Kind) -> f64 {
-    if kind == Kind::F32 { 1e-3 } else { 3e-2 }
+    match kind.name().as_str() {
+        "f32" => 1e-3,
+        "f16" | "bf16" | "q8_0" | "q5_0" | "q4_0" => 3e-2,
+        _ => 8e-2,
+    }
 }
 
 /// Two layers in which every row is whole blocks of every format.

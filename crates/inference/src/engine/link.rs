@@ -108,6 +108,11 @@ impl Link {
     pub(super) fn memory(&self) -> Option<u64> {
         self.process.memory()
     }
+
+    /// Tells whether the process is stopped by a signal, and not just short of CPU time.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.process.status("State:").is_some_and(|state| state.starts_with(['T', 't']))
+    }
 }
 
 impl Process {
@@ -116,10 +121,15 @@ impl Process {
     }
 
     fn memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        let kib: u64 = self.status("RssAnon:")?.strip_suffix(" kB")?.parse().ok()?;
         Some(kib * 1024)
+    }
+
+    /// Returns what the kernel says of the process under a name.
+    fn status(&self, name: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(value.trim().to_owned())
     }
 }
 

@@ -42,7 +42,7 @@ struct Shared {
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<EngineStatus>,
     places: Arc<Semaphore>,
-    lanes: u32,
+    context: ContextConfig,
     max_latency: Duration,
     capacity: usize,
     load: Arc<Load>,
@@ -92,10 +92,10 @@ impl Engine {
         config.check()?;
         let capacity = config.max_in_flight;
         let places = Arc::new(Semaphore::new(capacity));
-        let (lanes, max_latency) = (config.context.lanes, config.max_latency);
+        let (context, max_latency) = (config.context, config.max_latency);
         let (commands, inbox) = mpsc::unbounded_channel();
         let (started, ready) = oneshot::channel();
-        let load = Arc::new(Load::new(lanes));
+        let load = Arc::new(Load::new(context.lanes));
         let observed = Arc::clone(&load);
         // A thread of its own: the kernel kills a worker when the thread that
         // started it ends, and the caller's runtime may be busy.
@@ -109,7 +109,7 @@ impl Engine {
                 commands,
                 status,
                 places,
-                lanes,
+                context,
                 max_latency,
                 capacity,
                 load,
@@ -213,14 +213,13 @@ impl Engine {
     /// Returns how many theses are decoded at the same time.
     #[must_use]
     pub fn lanes(&self) -> u32 {
-        self.shared.lanes
+        self.shared.context.lanes
     }
 
-    /// Returns how many elements of a batch keep every lane busy: one waits while
-    /// the others are decoded.
+    /// Returns how many elements of a batch keep every lane busy.
     #[must_use]
     pub fn batch_width(&self) -> usize {
-        self.shared.lanes as usize + 1
+        self.shared.context.batch_width()
     }
 
     /// Returns the state at this moment.
@@ -251,7 +250,7 @@ impl Engine {
         let full = u32::try_from(taken).unwrap_or(u32::MAX);
         let waiting = if taken == shared.capacity { full } else { shared.load.people() };
         let seconds = Duration::from_secs;
-        (shared.load.service().saturating_mul(waiting) / shared.lanes)
+        (shared.load.service().saturating_mul(waiting) / shared.context.lanes)
             .clamp(seconds(1), seconds(30))
     }
 }

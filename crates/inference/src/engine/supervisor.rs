@@ -39,9 +39,11 @@ pub(super) enum Command {
 /// Starts in a row that may fail before requests are refused.
 const START_FAILURES_MAX: u32 = 3;
 const TICK: Duration = Duration::from_millis(50);
-/// Ticks in which a worker that is alive says something: six times as long as
+/// Ticks in which a worker that has CPU time says something: six times as long as
 /// the pause between two of its signs of life.
 const SILENT_TICKS_MAX: u32 = 6;
+/// Ticks in which one does that other programs leave hardly any.
+const STARVED_TICKS_MAX: u32 = 100;
 const MEMORY_CHECK: Duration = Duration::from_secs(1);
 
 /// Tells whether the first worker came up, and how to follow the state.
@@ -264,16 +266,19 @@ impl Supervisor {
     /// Tells whether a process is stopped, or one of its threads does not get on.
     fn hangs(&self, link: &Link) -> bool {
         let stalled = Duration::from_millis(link.progress.stalled_ms.into());
-        link.silent_ticks > SILENT_TICKS_MAX || stalled > self.config.watchdog
+        let is_silent = link.silent_ticks > SILENT_TICKS_MAX
+            && (link.is_stopped() || link.silent_ticks > STARVED_TICKS_MAX);
+        is_silent || stalled > self.config.watchdog
     }
 
-    /// Replaces a worker whose memory has grown.
+    /// Replaces a worker whose memory has grown. A swap that is under way does so anyway.
     fn check_memory(&mut self) {
         let Some(serving) = self.workers.iter().find(|worker| worker.is_serving()) else { return };
         let memory = serving.link.memory().unwrap_or(0);
         metrics::worker_memory(memory);
         let growth = memory.saturating_sub(serving.link.ready_memory);
-        if growth > self.config.max_memory_growth_bytes && self.starting.is_none() {
+        let is_alone = self.starting.is_none() && self.swapping.is_none();
+        if growth > self.config.max_memory_growth_bytes && is_alone {
             info!(worker.pid = serving.link.pid(), "worker has grown and is replaced");
             self.replace();
         }

@@ -102,6 +102,15 @@ pub struct ContextConfig {
     pub prompt_cache_bytes: u64,
 }
 
+impl ContextConfig {
+    /// Returns how many elements of a batch keep every lane busy: one waits while the
+    /// others are decoded.
+    #[must_use]
+    pub const fn batch_width(&self) -> usize {
+        self.lanes as usize + 1
+    }
+}
+
 impl Default for ContextConfig {
     fn default() -> Self {
         Self {
