@@ -301,9 +301,9 @@ mod tests {
         drop(share);
         assert!(shares.enter(greedy, now).is_err(), "it is the other's turn");
         let share = shares.enter(polite, now).unwrap();
-        refuse(&shares, tenant(3), now);
+        assert!(shares.enter(tenant(3), now).is_err(), "the first has waited longer");
         drop(share);
-        assert!(shares.enter(polite, now).is_err());
+        assert!(shares.enter(polite, now).is_err(), "it was just served");
         let _share = shares.enter(greedy, now).expect("it has waited longest");
     }
 
