@@ -103,8 +103,11 @@ fn the_server_outlives_its_worker() {
 
 #[test]
 fn overload_is_refused_at_once() {
-    let server =
-        Server::start_with(&[("ENGINE__QUEUE_MAX", "1"), ("ENGINE__LATENCY_MAX_MS", "60000")]);
+    let server = Server::start_with(&[
+        ("ENGINE__LANES", "2"),
+        ("ENGINE__QUEUE_MAX", "1"),
+        ("ENGINE__LATENCY_MAX_MS", "60000"),
+    ]);
     // Two lanes, the three places of batches, and one that waits.
     let mut first: Vec<TcpStream> = (10..16)
         .map(|seed| {
@@ -152,7 +155,7 @@ fn tries_until_answered(from: Ipv4Addr, address: SocketAddr, seed: u32) -> usize
 #[test]
 fn who_asks_seldom_is_not_shut_out() {
     const SELDOM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
-    let server = Server::start();
+    let server = Server::start_with(&[("ENGINE__LANES", "2")]);
     let address = server.address();
     let (going, refused) = (AtomicBool::new(true), AtomicUsize::new(0));
     thread::scope(|scope| {

@@ -22,6 +22,12 @@ use crate::{
     protocol::{FromWorker, MAX_FRAME_BYTES, Progress, Start, ToWorker, decode, encode},
 };
 
+/// Ticks in which a worker that has CPU time says something: six times as long as
+/// the pause between two of its signs of life.
+const SILENT_TICKS_MAX: u32 = 6;
+/// Ticks in which one does that other programs leave hardly any.
+const STARVED_TICKS_MAX: u32 = 100;
+
 /// A worker that has loaded its model, and its socket.
 pub(super) struct Link {
     process: Process,
@@ -109,9 +115,11 @@ impl Link {
         self.process.memory()
     }
 
-    /// Tells whether the process is stopped by a signal, and not just short of CPU time.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.process.status("State:").is_some_and(|state| state.starts_with(['T', 't']))
+    /// Tells whether the process is stopped by a signal, or silent for longer than one
+    /// that is just short of CPU time.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent_ticks > STARVED_TICKS_MAX
+            || self.silent_ticks > SILENT_TICKS_MAX && self.process.is_stopped()
     }
 }
 
@@ -123,6 +131,10 @@ impl Process {
     fn memory(&self) -> Option<u64> {
         let kib: u64 = self.status("RssAnon:")?.strip_suffix(" kB")?.parse().ok()?;
         Some(kib * 1024)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.status("State:").is_some_and(|state| state.starts_with(['T', 't']))
     }
 
     /// Returns what the kernel says of the process under a name.

@@ -39,11 +39,6 @@ pub(super) enum Command {
 /// Starts in a row that may fail before requests are refused.
 const START_FAILURES_MAX: u32 = 3;
 const TICK: Duration = Duration::from_millis(50);
-/// Ticks in which a worker that has CPU time says something: six times as long as
-/// the pause between two of its signs of life.
-const SILENT_TICKS_MAX: u32 = 6;
-/// Ticks in which one does that other programs leave hardly any.
-const STARVED_TICKS_MAX: u32 = 100;
 const MEMORY_CHECK: Duration = Duration::from_secs(1);
 
 /// Tells whether the first worker came up, and how to follow the state.
@@ -266,9 +261,7 @@ impl Supervisor {
     /// Tells whether a process is stopped, or one of its threads does not get on.
     fn hangs(&self, link: &Link) -> bool {
         let stalled = Duration::from_millis(link.progress.stalled_ms.into());
-        let is_silent = link.silent_ticks > SILENT_TICKS_MAX
-            && (link.is_stopped() || link.silent_ticks > STARVED_TICKS_MAX);
-        is_silent || stalled > self.config.watchdog
+        link.is_silent() || stalled > self.config.watchdog
     }
 
     /// Replaces a worker whose memory has grown. A swap that is under way does so anyway.
