@@ -12,6 +12,7 @@ pub mod config;
 mod fairness;
 mod http;
 pub mod metrics;
+mod outcome;
 pub mod problem;
 pub mod theses;
 

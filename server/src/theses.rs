@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -23,8 +23,9 @@ use tokio::{
 use crate::{
     api::request,
     config::CacheConfig,
-    fairness::{Places, Share, Shares, Tenant},
+    fairness::{Places, Share, Shares, Tenant, lock},
     metrics as names,
+    outcome::Outcome,
     problem::ApiError,
 };
 
@@ -84,9 +85,12 @@ pub enum Patience {
 /// What a caller waits for.
 struct Wish {
     caller: Caller,
-    /// None where the deadline counts from the place in the engine.
+    /// None where the deadline counts from when the caller leads.
     ends_at: Option<Instant>,
     claims: Option<UnboundedSender<Claim>>,
+    /// The place in the engine that an element of a batch waited for before it leads:
+    /// a person who asks the same must not wait for it.
+    admission: Mutex<Option<Admission>>,
 }
 
 /// Writes theses, once each.
@@ -224,13 +228,13 @@ impl Theses {
         claims: Option<UnboundedSender<Claim>>,
     ) -> Result<Answer, ApiError> {
         let mut outcome = Outcome::new();
-        let wish = |ends_at| Wish { caller, ends_at, claims };
         let result = match caller.patience {
-            Patience::Batch => self.get_within(ask, wish(None)).await,
+            Patience::Batch => self.get_element(ask, caller, claims).await,
             Patience::Deadline => {
                 let ends_at = Instant::now() + self.deadline;
-                let answer = self.get_within(ask, wish(Some(ends_at)));
-                let answer = timeout_at(ends_at, answer).await;
+                let admission = Mutex::default();
+                let wish = Wish { caller, ends_at: Some(ends_at), claims, admission };
+                let answer = timeout_at(ends_at, self.get_within(ask, wish)).await;
                 answer.unwrap_or(Err(ApiError::Deadline(self.deadline)))
             }
         };
@@ -238,23 +242,29 @@ impl Theses {
         result
     }
 
+    /// Gets an element of a batch, which has its read and its places before it leads: a
+    /// person who asks the same waits for the decode only.
+    async fn get_element(
+        &self,
+        ask: &Ask,
+        caller: Caller,
+        claims: Option<UnboundedSender<Claim>>,
+    ) -> Result<Answer, ApiError> {
+        if let Some(bytes) = self.answers.get(&self.key(ask)).await {
+            lookup("answers", true);
+            return Ok(Answer { bytes, hit: true });
+        }
+        {
+            let _turn = self.batch_reading.acquire(caller.tenant).await;
+            self.read(ask).await?;
+        }
+        let _place = self.batch_places.acquire(caller.tenant).await;
+        let admission = self.admit_element(Instant::now() + self.deadline).await?;
+        let admission = Mutex::new(Some(admission));
+        self.get_within(ask, Wish { caller, ends_at: None, claims, admission }).await
+    }
+
     async fn get_within(&self, ask: &Ask, wish: Wish) -> Result<Answer, ApiError> {
-        // An element of a batch has its read and its place before it leads: a
-        // person who asks the same waits for the engine only.
-        let _place = match wish.caller.patience {
-            Patience::Deadline => None,
-            Patience::Batch => {
-                if let Some(bytes) = self.answers.get(&self.key(ask)).await {
-                    lookup("answers", true);
-                    return Ok(Answer { bytes, hit: true });
-                }
-                {
-                    let _turn = self.batch_reading.acquire(wish.caller.tenant).await;
-                    self.read(ask).await?;
-                }
-                Some(self.batch_places.acquire(wish.caller.tenant).await)
-            }
-        };
         loop {
             let key = self.key(ask);
             // Whether this request does the work, or waits for one that does.
@@ -285,13 +295,13 @@ impl Theses {
 
     async fn write(&self, key: &(Digest, Ask), wish: &Wish) -> Result<Bytes, ApiError> {
         let (model, ask) = key;
-        let Wish { caller, ends_at, ref claims } = *wish;
+        let Wish { caller, ends_at, ref claims, .. } = *wish;
         let ends_at = ends_at.unwrap_or_else(|| Instant::now() + self.deadline);
         let mut attempts = if caller.patience == Patience::Batch { BATCH_ATTEMPTS } else { 1 };
         loop {
             attempts -= 1;
             // What will be refused is not worth a read.
-            let (admission, _share) = self.admit(caller, ends_at).await?;
+            let (admission, _share) = self.admit(wish, ends_at).await?;
             if admission.model().digest != *model {
                 return Err(self.write_error(InferenceError::ModelReplaced.into()));
             }
@@ -313,13 +323,21 @@ impl Theses {
     /// a batch waits for one.
     async fn admit(
         &self,
-        caller: Caller,
+        wish: &Wish,
         ends_at: Instant,
     ) -> Result<(Admission, Option<Share>), ApiError> {
-        match caller.patience {
-            Patience::Batch => Ok((self.admit_element(ends_at).await?, None)),
+        match wish.caller.patience {
+            Patience::Batch => {
+                let held = lock(&wish.admission).take();
+                let admission = match held {
+                    Some(admission) => admission,
+                    // Its worker died in the decode, or its model was replaced.
+                    None => self.admit_element(ends_at).await?,
+                };
+                Ok((admission, None))
+            }
             Patience::Deadline => {
-                let (admission, share) = self.admit_person(caller.tenant)?;
+                let (admission, share) = self.admit_person(wish.caller.tenant)?;
                 Ok((admission, Some(share)))
             }
         }
@@ -484,35 +502,4 @@ fn read_bytes(read: &AsOfRead) -> usize {
     });
     // The frame repeats the numeric items.
     items.sum::<usize>() + read.frame().len() * ENTRY_BYTES
-}
-
-/// Counts one outcome a thesis, also when nobody waits for it any more.
-struct Outcome {
-    started: Instant,
-    name: &'static str,
-}
-
-impl Outcome {
-    fn new() -> Self {
-        Self { started: Instant::now(), name: "cancelled" }
-    }
-
-    fn settle(&mut self, result: &Result<Answer, ApiError>) {
-        self.name = match result {
-            Ok(answer) if answer.hit => "hit",
-            Ok(_) => "written",
-            Err(error) => error.outcome(),
-        };
-        if let Ok(answer) = result {
-            let cache = if answer.hit { "hit" } else { "miss" };
-            let seconds = self.started.elapsed().as_secs_f64();
-            metrics::histogram!(names::THESIS_SECONDS, "cache" => cache).record(seconds);
-        }
-    }
-}
-
-impl Drop for Outcome {
-    fn drop(&mut self) {
-        metrics::counter!(names::THESES, "outcome" => self.name).increment(1);
-    }
 }

@@ -280,9 +280,18 @@ pub struct KnownLabel {
     pub label: Label,
 }
 
-/// Lines forecasts up with the labels that came true, and with the frequencies of classes
-/// among the labels known on the day of the forecast. Forecasts without a label, or before
-/// the first one is known, are left out. Results are in order of dates and names.
+/// Returns what counts of the classes let expect: their frequencies by the rule of
+/// succession (Laplace 1814), (n + 1) / (N + 5). A class that has not come true yet is not
+/// impossible; were it, the first time would count without bound against the prior.
+#[must_use]
+pub fn prior(counts: [usize; 5]) -> [f64; 5] {
+    let total = counts.iter().sum::<usize>() as f64;
+    counts.map(|count| (count as f64 + 1.0) / (total + 5.0))
+}
+
+/// Lines forecasts up with the labels that came true, and with the [`prior`] of the labels
+/// known on the day of the forecast. Forecasts without a label, or before the first one is
+/// known, are left out. Results are in order of dates and names.
 #[must_use]
 pub fn judged_forecasts(
     forecasts: &[(usize, NaiveDate, LabelProbs)],
@@ -302,8 +311,8 @@ pub fn judged_forecasts(
             counted += 1;
         }
         let Some(class) = class.get(&(*date, *name)).filter(|_| counted > 0) else { continue };
-        let prior = counts.map(|count| count as f64 / counted as f64);
         let (name, date, probs, class) = (*name, *date, probs.values(), *class);
+        let prior = prior(counts);
         judged.push(Forecast { name, date, probs, prior, class });
     }
     judged
@@ -334,6 +343,6 @@ mod tests {
         // The second is made before any label is known, the third has no label.
         assert_eq!(judged.len(), 1);
         assert_eq!(judged[0].class, Label::SBuy.index());
-        assert_eq!(judged[0].prior, [0.0, 0.5, 0.0, 0.5, 0.0]);
+        assert_eq!(judged[0].prior, [1.0, 2.0, 1.0, 2.0, 1.0].map(|n| n / 7.0));
     }
 }

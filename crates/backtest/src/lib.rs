@@ -31,7 +31,7 @@ pub use config::{Config, Costs, Limits};
 pub use costs::{FillCosts, peak_impact};
 pub use error::BacktestError;
 pub use evaluation::{
-    Evaluation, Forecast, Judge, KnownLabel, RELIABILITY_BINS, evaluate, judged_forecasts,
+    Evaluation, Forecast, Judge, KnownLabel, RELIABILITY_BINS, evaluate, judged_forecasts, prior,
 };
 pub use folds::{Fold, WalkForward, Window};
 pub use frame::Frame;

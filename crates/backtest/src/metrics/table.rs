@@ -215,7 +215,7 @@ static DEFINITIONS: [Definition; 36] = [
     with(Metric::LogLoss, "Log-loss", Unit::Nats,
         "Mean of -ln of the probability of the label that came true."),
     with(Metric::LogLossSkill, "Log-loss skill over the class prior", Unit::Fraction,
-        "1 less the log-loss over that of the class frequencies of the training span; 0 is no skill."),
+        "1 less the log-loss over that of the class frequencies known by then (rule of succession); 0 is no skill."),
     with(Metric::Brier, "Brier score", Unit::Ratio,
         "Mean of the sum over classes of (p - y)^2: from 0, perfect, to 2."),
     plain(Metric::Ece, "Calibration error of the top label (ECE)", Unit::Fraction,
