@@ -8,4 +8,4 @@ scripts/prepare.sh
 # The product's crates are named so that their dependencies keep the features
 # they are built with: alone, benches would compile DataFusion once more.
 cargo bench --locked -p domain -p contract -p lake -p inference -p server -p cli -p benches \
-    --bench contract --bench lake --bench decode --bench soak -- "$@"
+    --bench contract --bench grammar --bench lake --bench decode --bench soak -- "$@"

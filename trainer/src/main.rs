@@ -1,27 +1,29 @@
 //! `r2r-trainer`: from snapshots to adapters that llama.cpp serves.
 
+mod calibrate;
 mod config;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        unused_imports,
-        reason = "training reads and writes them; it is not here yet"
-    )
-)]
+mod contexts;
 mod corpus;
+mod decoder;
 mod devices;
+mod encode;
+mod export;
+mod llama;
+mod random;
+mod rft;
+mod run;
+mod sft;
 mod teacher;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "training reads and writes them; it is not here yet")
-)]
 mod tracking;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+
+/// Workers come and go with every batch of samples; llama.cpp says some 150 lines about
+/// itself at each start of one.
+const DEFAULT_FILTER: &str = "info,inference=warn,llama-cpp-2=error,llama_cpp_2=error";
 
 /// Trains adapters for the thesis model, checks and exports them.
 #[derive(Debug, Parser)]
@@ -43,13 +45,27 @@ enum Command {
     Curves(tracking::CurvesArgs),
     /// Send a run to an MLflow server.
     MlflowPush(tracking::PushArgs),
+    /// Train an adapter on a corpus, or go on training it.
+    Sft(sft::SftArgs),
+    /// Train an adapter on what its theses are worth, or go on training it.
+    Rft(rft::RftArgs),
+    /// Fit a calibration of a run's decisions on validation dates.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Compare the trainer with llama.cpp and a live adapter.
+    Parity(export::ParityArgs),
+    /// Merge an adapter into its base, and check that nothing of it is lost.
+    Merge(export::MergeArgs),
     /// List the devices that can compute gradients.
     Devices,
+    /// Decode theses for another process of this program.
+    #[command(hide = true)]
+    Worker,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("R2R_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("R2R_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -57,6 +73,9 @@ fn main() -> ExitCode {
         // It would be printed to where the log went, and panic where that is gone.
         .log_internal_errors(false)
         .init();
+    if matches!(cli.command, Command::Worker) {
+        return inference::worker::main();
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,7 +92,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config(args) => config::show(&args),
         Command::Curves(args) => tracking::draw_curves(&args),
         Command::MlflowPush(args) => tracking::push(&args),
+        Command::Sft(args) => sft::run(&args),
+        Command::Rft(args) => rft::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
+        Command::Parity(args) => export::run_parity(&args),
+        Command::Merge(args) => export::run_merge(&args),
         Command::Devices => devices::run(),
+        // Before anything else was set up: see `main`.
+        Command::Worker => Ok(()),
     }
 }
 

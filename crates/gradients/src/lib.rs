@@ -36,7 +36,7 @@ pub use batch::{AllowedTokens, Batch, SegmentId, Target};
 pub use error::EngineError;
 pub use gradients::{Engine, EngineConfig};
 pub use head::Outcome;
-pub use merge::{MergeReport, merge};
+pub use merge::{MergeReport, merge, widen};
 pub use model::{Model, Weights};
 pub use random::{RandomWeights, qwen3_4b, smollm2_135m, tiny};
 pub use session::Session;

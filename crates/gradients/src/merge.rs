@@ -61,6 +61,27 @@ pub fn merge(
     Ok(report)
 }
 
+/// Writes `base` with the same numbers in F32: what is computed with it depends on no
+/// format, and not on how a kernel rounds activations to match one. Takes 4 bytes of
+/// memory and of disk a weight.
+///
+/// # Errors
+/// Fails when a file cannot be read or written.
+pub fn widen(base: &Path, out: &Path) -> Result<(), EngineError> {
+    let file = GgufFile::open(base)?;
+    let mut writer = GgufWriter::new(file.tensors().len());
+    writer.copy_keys(&file);
+    set_file_type(&mut writer, Kind::F32);
+    for tensor in file.tensors() {
+        let mut bytes = vec![0; tensor.bytes];
+        file.read(tensor, 0, &mut bytes)?;
+        let row = tensor.shape[0];
+        let numbers = tensor.kind.to_f32(&bytes, row);
+        writer.tensor(&tensor.name, Kind::F32, tensor.shape, Kind::F32.from_f32(&numbers, row));
+    }
+    writer.write(out)
+}
+
 /// llama.cpp shows this number as the format of a file (`llama_ftype` in llama.h).
 fn set_file_type(writer: &mut GgufWriter, kind: Kind) {
     let known = [(Kind::F32, 0), (Kind::F16, 1), (Kind::Q8_0, 7), (Kind::BF16, 32)];

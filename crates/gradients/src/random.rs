@@ -188,7 +188,7 @@ impl RandomWeights {
 }
 
 /// A SentencePiece vocabulary: three control tokens, the 256 bytes, the markers of a
-/// chat, words.
+/// chat, the space, words.
 fn write_vocabulary(writer: &mut GgufWriter, n: usize) {
     const CONTROL: [&str; 3] = ["<unk>", "<s>", "</s>"];
     const MARKERS: [&str; 2] = ["<|im_start|>", "<|im_end|>"];
@@ -198,6 +198,8 @@ fn write_vocabulary(writer: &mut GgufWriter, n: usize) {
         0..3 => CONTROL[i].to_owned(),
         3..259 => format!("<0x{:02X}>", i - 3),
         259..261 => MARKERS[i - 259].to_owned(),
+        // Spelled in bytes it would be three that are no space.
+        261 => "\u{2581}".to_owned(),
         _ => format!("\u{2581}w{i}"),
     };
     let kind = |i: usize| match i {

@@ -141,7 +141,7 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         sync_directory(path)
     };
     write().inspect_err(|_| {
-        // The next attempt overwrites it; failing to remove it changes nothing.
+        // Failing to remove it changes nothing but the space it takes.
         let _ = fs::remove_file(&temporary);
     })
 }

@@ -16,6 +16,18 @@ mod protocol;
 pub mod worker;
 mod writer;
 
+/// What training must do exactly as serving does: texts to tokens, which tokens a
+/// grammar leaves, and what is decoded to an answer.
+pub mod serving {
+    pub use crate::{
+        worker::{
+            grammar::{Grammars, end_of_turn},
+            prompt::{Prompts, Turns},
+        },
+        writer::compose,
+    };
+}
+
 pub use engine::{
     Admission, ContextConfig, Engine, EngineConfig, EngineState, EngineStatus, Generation,
     GenerationRequest, ModelInfo, Priority, Sampling, Timings, Usage, Written,

@@ -115,8 +115,16 @@ impl Writer {
     /// Starts the engine.
     ///
     /// # Errors
-    /// Fails when the worker cannot load the model.
+    /// Fails when the worker cannot load the model, and on an adapter: a receipt would not
+    /// name it.
     pub async fn start(config: EngineConfig, sampling: Sampling) -> Result<Self, InferenceError> {
+        if let Some(adapter) = &config.adapter {
+            return Err(InferenceError::Parameter {
+                field: "adapter".to_owned(),
+                expected: "a merged model".to_owned(),
+                found: adapter.display().to_string(),
+            });
+        }
         let edition = Edition {
             contract_digest: contract::contract_digest(),
             code_version: code_version(config.context.chunk).into(),
@@ -206,7 +214,10 @@ impl Edition {
 }
 
 /// Makes the answer of what was decoded: each claim verified, the whole checked.
-fn compose(
+///
+/// # Errors
+/// Fails when what was decoded does not fit the plan, or the answer breaks an invariant.
+pub fn compose(
     read: &AsOfRead,
     plan: &Plan,
     generation: &Generation,

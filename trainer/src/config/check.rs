@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use lake::HORIZONS;
 
-use super::RunConfig;
+use super::{EngineKind, Projection, RunConfig};
 
 impl RunConfig {
     /// Checks every value once; what trains can rely on it.
@@ -21,6 +21,8 @@ impl RunConfig {
         self.check_sft()?;
         self.check_data()?;
         self.check_split()?;
+        positive("calibration.lambda", self.calibration.lambda)?;
+        positive("calibration.mu", self.calibration.mu)?;
         positive("export.kl_max", self.export.kl_max)?;
         ensure!(
             self.export.perplexity_ratio_max >= 1.0,
@@ -39,7 +41,14 @@ impl RunConfig {
         at_least("backbone.context_tokens", self.backbone.context_tokens, 256)?;
         at_least("lora.rank", self.lora.rank, 1)?;
         positive("lora.alpha", self.lora.alpha)?;
-        ensure!(!self.lora.targets.is_empty(), "lora.targets is empty: nothing would be trained");
+        ensure!(
+            self.lora.targets.len() == Projection::ALL.len(),
+            "lora.targets: the engine trains all seven projections, not a part of them"
+        );
+        ensure!(
+            self.engine.kind == EngineKind::Ggml,
+            "engine.kind llama-opt is an oracle for tests; train with ggml"
+        );
         Ok(())
     }
 
@@ -61,7 +70,15 @@ impl RunConfig {
         let rl = &self.rl;
         at_least("rl.steps", rl.steps, 1)?;
         at_least("rl.contexts_per_step", rl.contexts_per_step, 1)?;
+        at_least("rl.adjacent_dates", rl.adjacent_dates, 1)?;
+        ensure!(
+            rl.contexts_per_step.is_multiple_of(rl.adjacent_dates),
+            "rl.contexts_per_step is {}: expected a multiple of rl.adjacent_dates, {}",
+            rl.contexts_per_step,
+            rl.adjacent_dates
+        );
         at_least("rl.sample_reuse", rl.sample_reuse, 1)?;
+        at_least("rl.save_steps", rl.save_steps, 1)?;
         positive("rl.learning_rate", rl.learning_rate)?;
         ensure!(
             rl.temperature > 0.0 && rl.temperature <= 10.0,
@@ -173,7 +190,9 @@ mod tests {
         check(|c| c.optimizer.beta2 = 1.0, "optimizer.beta2 is 1");
         check(|c| c.rewards.weights.claims = -1.0, "rewards.weights.claims is -1");
         check(|c| c.rl.temperature = 0.0, "rl.temperature is 0");
-        check(|c| c.lora.targets.clear(), "nothing would be trained");
+        check(|c| c.rl.contexts_per_step = 5, "a multiple of rl.adjacent_dates, 2");
+        check(|c| c.calibration.mu = 0.0, "calibration.mu is 0");
+        check(|c| c.lora.targets.clear(), "all seven projections");
         check(|c| c.split.purged_size = 21, "at least 63");
         check(|c| c.split.embargo_size = 0, "split.embargo_size is 0");
         check(|c| c.split.train_size = 0.9, "sum to 1.2");

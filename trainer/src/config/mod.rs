@@ -56,6 +56,8 @@ pub(crate) struct RunConfig {
     pub(crate) split: Split,
     /// Where the run is written down.
     pub(crate) tracking: Tracking,
+    /// Calibration of the decision.
+    pub(crate) calibration: CalibrationSection,
     /// What leaves the trainer.
     pub(crate) export: Export,
 }
@@ -75,6 +77,7 @@ impl Default for RunConfig {
             data: Data::default(),
             split: Split::default(),
             tracking: Tracking::default(),
+            calibration: CalibrationSection::default(),
             export: Export::default(),
         }
     }
@@ -301,7 +304,7 @@ mod tests {
             "rewards.weights.claims=0",
             "data.sources.0.every=7",
             "tracking.mlflow_url=http://localhost:5000",
-            "lora.targets=[q, v]",
+            "data.sources.0.tickers=[AAPL, IBM]",
         ];
         let config = load("default", &sets).unwrap();
         assert_eq!(config.optimizer.learning_rate, 1e-5);
@@ -309,7 +312,7 @@ mod tests {
         assert_eq!(config.rewards.weights.claims, 0.0);
         assert_eq!(config.data.sources[0].every, 7);
         assert_eq!(config.tracking.mlflow_url.as_deref(), Some("http://localhost:5000"));
-        assert_eq!(config.lora.targets.len(), 2);
+        assert_eq!(config.data.sources[0].tickers.len(), 2);
     }
 
     #[test]

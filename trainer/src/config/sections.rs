@@ -53,7 +53,8 @@ pub(crate) enum Projection {
 }
 
 impl Projection {
-    const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 }
 
 /// Where and how gradients are computed.
@@ -125,7 +126,7 @@ pub(crate) struct Sft {
 pub(crate) struct CurriculumStage {
     /// The stage file.
     pub(crate) stage: Stage,
-    /// Passes over it; a fraction takes its first part.
+    /// Passes over it; a fraction takes that share, in the order drawn for the pass.
     pub(crate) epochs: f64,
 }
 
@@ -139,6 +140,9 @@ pub(crate) struct Rl {
     pub(crate) steps: u32,
     /// Contexts of a step; `pairwise` takes two samples of each, `grpo_lite` one.
     pub(crate) contexts_per_step: u32,
+    /// Adjacent dates of a name that are taken together, so that a change of its label
+    /// can be judged.
+    pub(crate) adjacent_dates: u32,
     /// Highest learning rate; the rest of the schedule is the optimizer's.
     pub(crate) learning_rate: f64,
     /// Temperature of rollouts.
@@ -155,6 +159,11 @@ pub(crate) struct Rl {
     pub(crate) sample_reuse: u32,
     /// Bound on |ratio - 1| of reused samples (PPO, Schulman et al. 2017).
     pub(crate) clip_range: f64,
+    /// Optimizer steps between two checkpoints, which lie between two batches of samples.
+    pub(crate) save_steps: u32,
+    /// Most validation contexts on which rewards before and after are compared; 0 for no
+    /// comparison.
+    pub(crate) eval_contexts_max: u32,
     /// When training stops by itself.
     pub(crate) guards: Guards,
 }
@@ -272,6 +281,32 @@ pub(crate) struct Export {
     pub(crate) perplexity_ratio_max: f64,
 }
 
+/// What makes probabilities come true as often as they say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CalibrationSection {
+    /// The method.
+    pub(crate) method: CalibrationMethod,
+    /// Weight of the squares off the diagonal, for `dirichlet`.
+    pub(crate) lambda: f64,
+    /// Weight of the squares of the shifts, for `dirichlet`.
+    pub(crate) mu: f64,
+    /// Most contexts of the validation and of the test split; 0 for all.
+    pub(crate) contexts_max: u32,
+}
+
+/// How probabilities are mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CalibrationMethod {
+    /// One temperature for all classes.
+    Temperature,
+    /// A scale and a shift for each class.
+    Vector,
+    /// All classes mixed.
+    Dirichlet,
+}
+
 /// A type of weights in a merged file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -345,6 +380,7 @@ impl Default for Rl {
             method: RlMethod::Pairwise,
             steps: 200,
             contexts_per_step: 6,
+            adjacent_dates: 2,
             learning_rate: 1e-4,
             temperature: 1.0,
             min_p: 0.0,
@@ -353,6 +389,8 @@ impl Default for Rl {
             kl_coef: 0.0,
             sample_reuse: 1,
             clip_range: 0.2,
+            save_steps: 10,
+            eval_contexts_max: 200,
             guards: Guards::default(),
         }
     }
@@ -404,6 +442,13 @@ impl Default for Split {
 impl Default for Tracking {
     fn default() -> Self {
         Self { runs_dir: "runs".into(), mlflow_url: None, experiment: "r2r".to_owned() }
+    }
+}
+
+impl Default for CalibrationSection {
+    fn default() -> Self {
+        let method = CalibrationMethod::Temperature;
+        Self { method, lambda: 0.01, mu: 0.01, contexts_max: 400 }
     }
 }
 

@@ -112,10 +112,3 @@ impl Piece {
         self.freedom != Freedom::Forced
     }
 }
-
-impl Completion {
-    /// Returns the whole text.
-    pub(crate) fn text(&self) -> String {
-        self.pieces.iter().map(|piece| piece.text.as_str()).collect()
-    }
-}

@@ -61,7 +61,7 @@ fn claims(stage: Stage, plan: &Plan, picks: &[Vec<Pick>]) -> Vec<Completion> {
 /// The branch of a section's claim number `i`: the opening, the code, the phrase. A code
 /// stands to choice among those that its claim is limited to and that no claim before
 /// it has taken, as serving samples them.
-fn claim(
+pub(crate) fn claim(
     stage: Stage,
     section: &SectionPlan,
     before: &[Pick],
@@ -88,7 +88,7 @@ fn claim(
 }
 
 /// The branch of the decision: the whole answer, then the letter of the label.
-fn decision(plan: &Plan, picks: &[Vec<Pick>], label: Label) -> Completion {
+pub(crate) fn decision(plan: &Plan, picks: &[Vec<Pick>], label: Label) -> Completion {
     let letter = Piece {
         text: label.code().to_string(),
         freedom: Freedom::Among(Label::ALL.map(Label::code).into()),

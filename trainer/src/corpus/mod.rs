@@ -13,7 +13,7 @@
 mod accept;
 mod contexts;
 mod example;
-mod lessons;
+pub(crate) mod lessons;
 mod split;
 mod statistics;
 mod write;
@@ -28,20 +28,16 @@ use clap::Args as ClapArgs;
 use domain::Digest;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::{
-    accept::Acceptor,
-    contexts::{ContextRef, Sources},
-    statistics::Statistics,
-    write::CorpusWriter,
-};
+use self::{accept::Acceptor, statistics::Statistics, write::CorpusWriter};
 use crate::{
     config::{ConfigArgs, RunConfig},
     teacher::{Salience, Teacher},
 };
 
+pub(crate) use contexts::{ContextRef, Sources};
 pub(crate) use example::{Completion, Example, Freedom, Stage};
-pub(crate) use split::Part;
-pub(crate) use write::read_examples;
+pub(crate) use split::{Part, division};
+pub(crate) use write::Corpus;
 
 /// Training contexts of a universe from which it is learned what is usual there.
 const SALIENCE_CONTEXTS: usize = 400;
@@ -160,7 +156,7 @@ fn finish(
     let title = format!("Corpus of {}", names.join(", "));
     writer.add("statistics.md", &statistics.page(&title))?;
     writer.add("statistics.json", &(serde_json::to_string_pretty(statistics)? + "\n"))?;
-    writer.add("config.yaml", &config.to_yaml()?)?;
+    writer.add(write::CONFIG, &config.to_yaml()?)?;
     let snapshots = sources.open.iter().map(|s| (s.universe.clone(), s.snapshot.id()));
     let biases = sources
         .open

@@ -8,13 +8,29 @@
 //! back: both are left out (purging and embargo, Lopez de Prado 2018, chapter 7). Dates
 //! are divided, never rows: all names of a date are on one side.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use anyhow::ensure;
 use chrono::NaiveDate;
+use domain::Digest;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::config::Split;
+use crate::config::{RunConfig, Split};
+
+/// What decides which dates are trained on: between runs where this is equal, nothing that
+/// one was trained on is held out by the other.
+pub(crate) fn division(config: &RunConfig, snapshots: &BTreeMap<String, Digest>) -> Value {
+    json!({
+        "label_scheme": config.data.label_scheme,
+        "sources": config.data.sources,
+        "split": config.split,
+        "snapshots": snapshots,
+    })
+}
 
 /// A part of a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

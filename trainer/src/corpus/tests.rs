@@ -42,7 +42,8 @@ const R20: &str = "data.sources=[{universe: R20, from: 2009-01-02, every: 150}]"
 const SYN10: &str = "data.sources=[{universe: SYN10, every: 40}]";
 
 fn examples(corpus: &Path, stage: Stage) -> Vec<(Part, Example)> {
-    let of = |part| read_examples(corpus, part, stage).unwrap().into_iter().map(move |e| (part, e));
+    let corpus = Corpus::open(corpus).unwrap();
+    let of = |part| corpus.examples(part, stage).unwrap().into_iter().map(move |e| (part, e));
     Part::ALL.into_iter().flat_map(of).collect()
 }
 
@@ -87,7 +88,8 @@ async fn check(data_dir: &Path, sets: &[&str], universe: &str) {
         let decision = example.completions.iter().find(|completion| completion.section.is_none());
         assert_eq!(decision.is_some(), example.label.is_some());
         if let Some((decision, label)) = decision.zip(example.label) {
-            assert_eq!(decision.text(), format!("{}{}", plan.decision(&picks), label.code()));
+            let text: String = decision.pieces.iter().map(|piece| piece.text.as_str()).collect();
+            assert_eq!(text, format!("{}{}", plan.decision(&picks), label.code()));
         }
     }
     println!("{universe}: {} contexts, {claims} claims", mixture.len());
@@ -156,7 +158,7 @@ async fn parts_are_apart_in_time() {
     let out = temp.path().join("corpus");
     corpus(data.path(), &out, &["data.sources=[{universe: SYN10, every: 10}]"]).await.unwrap();
     let span = |part| {
-        let examples = read_examples(&out, part, Stage::Mixture).unwrap();
+        let examples = Corpus::open(&out).unwrap().examples(part, Stage::Mixture).unwrap();
         let dates = examples.iter().map(|example| example.as_of.date());
         (dates.clone().min().unwrap(), dates.max().unwrap())
     };
@@ -227,7 +229,8 @@ async fn a_corpus_is_there_whole_or_not_at_all() {
     let mut text = fs::read_to_string(&path).unwrap();
     text.truncate(text.len() - 2);
     fs::write(&path, text).unwrap();
-    let error = read_examples(&out, Part::Train, Stage::Claims).unwrap_err().to_string();
+    let corpus = Corpus::open(&out).unwrap();
+    let error = corpus.examples(Part::Train, Stage::Claims).unwrap_err().to_string();
     assert!(error.contains("is not the file its manifest names"), "{error}");
 }
 

@@ -10,15 +10,22 @@ use std::{
 use anyhow::{Context as _, ensure};
 use domain::Digest;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
     example::{Example, Stage},
-    split::Part,
+    split::{Part, division},
+};
+use crate::{
+    config::{ConfigArgs, RunConfig},
+    run::digest_of,
 };
 
 /// The name of the manifest.
 const MANIFEST: &str = "corpus.json";
+/// The name of the configuration.
+pub(super) const CONFIG: &str = "config.yaml";
 
 /// What a corpus was made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,46 +148,81 @@ fn stage_path(part: Part, stage: Stage) -> String {
     format!("{}/{}.jsonl", part.key(), stage.key())
 }
 
-fn digest_of(path: &Path) -> anyhow::Result<Digest> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    Ok(Digest::of_reader(BufReader::new(file))?)
+/// A corpus that is there.
+#[derive(Debug)]
+pub(crate) struct Corpus {
+    path: PathBuf,
+    manifest: CorpusManifest,
 }
 
-/// Reads the examples of a part and stage, after checking that the corpus is whole and
-/// was made for this program's contract.
-///
-/// # Errors
-/// Names the file, and the line that is not an example.
-pub(crate) fn read_examples(
-    corpus: &Path,
-    part: Part,
-    stage: Stage,
-) -> anyhow::Result<Vec<Example>> {
-    let manifest_path = corpus.join(MANIFEST);
-    let text = fs::read_to_string(&manifest_path).with_context(|| {
-        format!("{} is not a corpus; make one with `r2r-trainer corpus`", corpus.display())
-    })?;
-    let manifest: CorpusManifest = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a manifest of a corpus", manifest_path.display()))?;
-    ensure!(
-        manifest.contract_digest == contract::contract_digest(),
-        "{} was made for another contract than this program's: prompts or phrases have changed, \
-         so make it anew",
-        corpus.display()
-    );
-    let name = stage_path(part, stage);
-    let path = corpus.join(&name);
-    let entry = manifest.files.get(&name);
-    let entry = entry.with_context(|| format!("{name} is not in {}", manifest_path.display()))?;
-    ensure!(
-        digest_of(&path)? == entry.sha256,
-        "{} is not the file its manifest names: make the corpus anew",
-        path.display()
-    );
-    let lines = BufReader::new(File::open(&path)?).lines();
-    let parse = |(i, line): (usize, std::io::Result<String>)| {
-        let example = serde_json::from_str(&line?);
-        example.with_context(|| format!("{}:{} is not an example", path.display(), i + 1))
-    };
-    lines.enumerate().map(parse).collect()
+impl Corpus {
+    /// Opens a corpus that was made for this program's contract.
+    ///
+    /// # Errors
+    /// Says what it is instead.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let manifest = path.join(MANIFEST);
+        let text = fs::read_to_string(&manifest).with_context(|| {
+            format!("{} is not a corpus; make one with `r2r-trainer corpus`", path.display())
+        })?;
+        let manifest: CorpusManifest = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a manifest of a corpus", manifest.display()))?;
+        ensure!(
+            manifest.contract_digest == contract::contract_digest(),
+            "{} was made for another contract than this program's: prompts or phrases have \
+             changed, so make it anew",
+            path.display()
+        );
+        Ok(Self { path: path.to_owned(), manifest })
+    }
+
+    /// Returns what it was made of.
+    pub(crate) const fn manifest(&self) -> &CorpusManifest {
+        &self.manifest
+    }
+
+    /// Returns what decides its dates, after checking that `config` says the same.
+    ///
+    /// # Errors
+    /// Names the configuration it was made with.
+    pub(crate) fn division(&self, config: &RunConfig) -> anyhow::Result<Value> {
+        let made_with = self.file(CONFIG)?;
+        let args = ConfigArgs { config: made_with.display().to_string(), sets: Vec::new() };
+        let snapshots = &self.manifest.snapshots;
+        let own = division(config, snapshots);
+        ensure!(
+            division(&args.load()?, snapshots) == own,
+            "the corpus was made with another `data` or `split` than this run has, so that dates \
+             held out by one would be trained on by the other: take those of {}",
+            made_with.display()
+        );
+        Ok(own)
+    }
+
+    /// Reads the examples of a part and stage.
+    ///
+    /// # Errors
+    /// Names the file, and the line that is not an example.
+    pub(crate) fn examples(&self, part: Part, stage: Stage) -> anyhow::Result<Vec<Example>> {
+        let path = self.file(&stage_path(part, stage))?;
+        let lines = BufReader::new(File::open(&path)?).lines();
+        let parse = |(i, line): (usize, std::io::Result<String>)| {
+            let example = serde_json::from_str(&line?);
+            example.with_context(|| format!("{}:{} is not an example", path.display(), i + 1))
+        };
+        lines.enumerate().map(parse).collect()
+    }
+
+    /// Returns the path of a file that is the one the manifest names.
+    fn file(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let (path, entry) = (self.path.join(name), self.manifest.files.get(name));
+        let entry = entry
+            .with_context(|| format!("{name} is not in {}", self.path.join(MANIFEST).display()))?;
+        ensure!(
+            digest_of(&path)? == entry.sha256,
+            "{} is not the file its manifest names: make the corpus anew",
+            path.display()
+        );
+        Ok(path)
+    }
 }

@@ -28,7 +28,7 @@ use crate::config::RunConfig;
 
 /// File names in the directory of a run.
 const LOG: &str = "log.jsonl";
-const CONFIG: &str = "config.yaml";
+pub(crate) const CONFIG: &str = "config.yaml";
 
 /// Writes one run down.
 pub(crate) struct Tracker {

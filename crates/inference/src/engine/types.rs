@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use std::{num::NonZero, ops::Range, sync::Arc, thread, time::Duration};
+use std::{num::NonZero, ops::Range, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use contract::{Pick, Plan};
 use domain::{Digest, Label};
@@ -13,6 +13,9 @@ use crate::{error::InferenceError, model::PreparedModel, process::WorkerCommand}
 pub struct EngineConfig {
     /// Verified model.
     pub model: PreparedModel,
+    /// Adapter file beside the model, for training: what serves is merged, and a receipt
+    /// names the model alone.
+    pub adapter: Option<PathBuf>,
     /// System prompt all requests share; its KV state is computed once.
     pub system_prompt: String,
     /// Sizes of the model's contexts.
@@ -42,6 +45,7 @@ impl EngineConfig {
     pub fn new(model: PreparedModel, worker: WorkerCommand) -> Self {
         Self {
             model,
+            adapter: None,
             system_prompt: contract::system_prompt().to_owned(),
             context: ContextConfig::default(),
             max_in_flight: 64,
@@ -238,6 +242,9 @@ pub struct Written {
 pub struct Generation {
     /// The choices and texts of each section of the plan.
     pub picks: Vec<Vec<Pick>>,
+    /// The tokens of each pick after its code, forced ones and the end of a turn included:
+    /// the text alone does not say how it was spelled.
+    pub tokens: Vec<Vec<Vec<u32>>>,
     /// Logits of the requested codes after the whole answer.
     pub code_logits: [f32; 5],
     /// Token counts.

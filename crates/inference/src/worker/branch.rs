@@ -7,7 +7,7 @@ use super::{
     grammar::{end_of_turn, grammar_error},
     sampler::Sampler,
 };
-use crate::{engine::Usage, error::InferenceError};
+use crate::{engine::Usage, error::InferenceError, protocol::count};
 
 /// The end of a sequence, and the grammar of what may follow.
 pub(super) struct Branch {
@@ -20,7 +20,7 @@ pub(super) struct Branch {
     matcher: Option<Matcher>,
     sampler: Sampler,
     text: Vec<u8>,
-    written: u32,
+    tokens: Vec<u32>,
 }
 
 impl Branch {
@@ -38,7 +38,7 @@ impl Branch {
             matcher,
             sampler,
             text: Vec::new(),
-            written: 0,
+            tokens: Vec::new(),
         }
     }
 
@@ -74,7 +74,7 @@ impl Branch {
             usage.forced_tokens += 1;
             self.push(token, model);
         }
-        if self.written > max_tokens {
+        if self.written() > max_tokens {
             return Err(InferenceError::Unfinished { max_tokens });
         }
         Ok(())
@@ -88,7 +88,7 @@ impl Branch {
         max_tokens: u32,
         usage: &mut Usage,
     ) -> Result<(), InferenceError> {
-        if self.written >= max_tokens {
+        if self.written() >= max_tokens {
             return Err(InferenceError::Unfinished { max_tokens });
         }
         let Some(matcher) = self.matcher.as_mut() else { return Ok(()) };
@@ -104,6 +104,7 @@ impl Branch {
         matcher.consume_token(token).map_err(|error| grammar_error(&error.to_string()))?;
         if token == end_of_turn(model).0.unsigned_abs() {
             self.matcher = None;
+            self.tokens.push(token);
             return Ok(());
         }
         self.push(token, model);
@@ -116,10 +117,19 @@ impl Branch {
         String::from_utf8_lossy(&self.text).into_owned()
     }
 
+    /// Returns the tokens that were written, the end of a turn included.
+    pub(super) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    fn written(&self) -> u32 {
+        count(self.tokens.len())
+    }
+
     fn push(&mut self, token: u32, model: &LlamaModel) {
+        self.tokens.push(token);
         let token = LlamaToken(i32::try_from(token).unwrap_or(i32::MAX));
         self.text.extend(model.vocab().token_to_piece(token, false, None));
         self.pending.push(token);
-        self.written += 1;
     }
 }

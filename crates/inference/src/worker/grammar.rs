@@ -12,7 +12,7 @@ use crate::error::InferenceError;
 const CACHED_GRAMMARS: usize = 128;
 
 /// Compiles grammars. Lives in the intake thread.
-pub(super) struct Grammars {
+pub struct Grammars {
     factory: ParserFactory,
     /// Most recently used last.
     cache: VecDeque<(String, Matcher)>,
@@ -43,7 +43,11 @@ impl TokenizerEnv for Tokenizer {
 }
 
 impl Grammars {
-    pub(super) fn new(model: &Arc<LlamaModel>) -> Result<Self, String> {
+    /// Indexes the vocabulary, which takes a tenth of a second.
+    ///
+    /// # Errors
+    /// Fails when the vocabulary has no token that ends a turn.
+    pub fn new(model: &Arc<LlamaModel>) -> Result<Self, String> {
         let environment: TokEnv =
             Arc::new(Tokenizer { trie: trie(model)?, model: Arc::clone(model) });
         let capabilities =
@@ -57,7 +61,10 @@ impl Grammars {
     }
 
     /// Compiles a grammar, about 1 ms, or copies the one compiled before.
-    pub(super) fn matcher(&mut self, grammar: &str) -> Result<Matcher, InferenceError> {
+    ///
+    /// # Errors
+    /// Fails when the grammar does not compile.
+    pub fn matcher(&mut self, grammar: &str) -> Result<Matcher, InferenceError> {
         let known = self.cache.iter().position(|(text, _)| text == grammar);
         if let Some(entry) = known.and_then(|at| self.cache.remove(at)) {
             let matcher = entry.1.deep_clone();
@@ -83,7 +90,8 @@ pub(super) fn grammar_error(message: &str) -> InferenceError {
 }
 
 /// The token that ends an assistant's turn.
-pub(super) fn end_of_turn(model: &LlamaModel) -> LlamaToken {
+#[must_use]
+pub fn end_of_turn(model: &LlamaModel) -> LlamaToken {
     let vocab = model.vocab();
     let end = vocab.eot();
     if end.0 >= 0 { end } else { vocab.eos() }

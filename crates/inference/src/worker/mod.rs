@@ -7,10 +7,10 @@
 
 mod board;
 mod branch;
-mod grammar;
+pub(crate) mod grammar;
 mod intake;
 mod lane;
-mod prompt;
+pub(crate) mod prompt;
 mod quantize;
 mod sampler;
 mod states;
@@ -34,7 +34,7 @@ use std::{
 use llama_cpp_2::{
     LogOptions,
     llama_backend::LlamaBackend,
-    model::{LlamaModel, params::LlamaModelParams},
+    model::{LlamaLoraAdapter, LlamaModel, params::LlamaModelParams},
 };
 use nix::sys::{
     prctl,
@@ -121,8 +121,9 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let file = checked_file(start)?;
     // The file that was checked, whatever has its name by now.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default())
+    let mut model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default())
         .map_err(|error| error.to_string())?;
+    let mut adapter = adapter(&mut model, start)?;
     let model = Arc::new(model);
     let prompts = Arc::new(Prompts::new(Arc::clone(&model), start.chat_template)?);
     let prefix = prompts.system(&start.system_prompt);
@@ -136,7 +137,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let is_wide = |lane| context.threads == 1 && lane == WIDE_LANE;
     let mut lanes = (0..context.lanes as usize).map(|lane| {
         let threads = if is_wide(lane) { context.lanes } else { context.threads };
-        Lane::open(&backend, &model, context, threads, kept.clone())
+        Lane::open(&backend, &model, context, threads, adapter.as_mut(), kept.clone())
     });
     // This thread is the first lane's from here on.
     let mut first = lanes.next().ok_or("there is no lane")??;
@@ -185,6 +186,18 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
         work(WIDE_LANE, is_wide(WIDE_LANE).then_some(width)).run(first);
     });
     Ok(())
+}
+
+/// Reads the adapter of a worker that has one.
+fn adapter(model: &mut LlamaModel, start: &Start) -> Result<Option<LlamaLoraAdapter>, String> {
+    let Some(path) = &start.adapter else { return Ok(None) };
+    let refuse = |detail: &dyn std::fmt::Display| {
+        format!("adapter {}: {detail}; is it one for this model?", path.display())
+    };
+    if !path.exists() {
+        return Err(refuse(&"there is no such file"));
+    }
+    model.lora_adapter_init(path).map(Some).map_err(|error| refuse(&error))
 }
 
 /// Opens the model file and checks that it is still the one whose digest receipts will

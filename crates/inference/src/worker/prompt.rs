@@ -10,33 +10,40 @@ use llama_cpp_2::{model::LlamaModel, token::LlamaToken};
 use crate::model::ChatTemplate;
 
 /// What follows the system prompt.
-pub(super) struct Turns {
-    pub(super) tokens: Vec<LlamaToken>,
+pub struct Turns {
+    /// All of them.
+    pub tokens: Vec<LlamaToken>,
     /// How many of them every ticker shares on that day.
     day_end: usize,
 }
 
 impl Turns {
     /// The tokens every ticker shares on that day.
-    pub(super) fn day(&self) -> &[LlamaToken] {
+    #[must_use]
+    pub fn day(&self) -> &[LlamaToken] {
         &self.tokens[..self.day_end]
     }
 
     /// The tokens that are about the ticker.
-    pub(super) fn ticker(&self) -> &[LlamaToken] {
+    #[must_use]
+    pub fn ticker(&self) -> &[LlamaToken] {
         &self.tokens[self.day_end..]
     }
 }
 
 /// Writes conversations in the tokens of one model.
-pub(super) struct Prompts {
+pub struct Prompts {
     model: Arc<LlamaModel>,
     turn_start: LlamaToken,
     turn_end: LlamaToken,
 }
 
 impl Prompts {
-    pub(super) fn new(model: Arc<LlamaModel>, template: ChatTemplate) -> Result<Self, String> {
+    /// Looks up the markers of the chat template.
+    ///
+    /// # Errors
+    /// Fails when the vocabulary lacks one.
+    pub fn new(model: Arc<LlamaModel>, template: ChatTemplate) -> Result<Self, String> {
         let (start, end) = match template {
             ChatTemplate::Chatml => ("<|im_start|>", "<|im_end|>"),
         };
@@ -52,7 +59,8 @@ impl Prompts {
     }
 
     /// The prefix all requests share.
-    pub(super) fn system(&self, text: &str) -> Vec<LlamaToken> {
+    #[must_use]
+    pub fn system(&self, text: &str) -> Vec<LlamaToken> {
         let mut tokens = vec![self.turn_start];
         tokens.extend(self.text(&format!("system\n{text}")));
         tokens.push(self.turn_end);
@@ -62,7 +70,8 @@ impl Prompts {
 
     /// The user's turn, which begins with the evidence of the day, and the opening of
     /// the assistant's.
-    pub(super) fn turns(&self, day: &str, user: &str) -> Turns {
+    #[must_use]
+    pub fn turns(&self, day: &str, user: &str) -> Turns {
         let mut tokens = vec![self.turn_start];
         tokens.extend(self.text(&format!("user\n{day}")));
         let day_end = tokens.len();
@@ -75,7 +84,8 @@ impl Prompts {
     }
 
     /// The token of a character, if it is a single one.
-    pub(super) fn code(&self, code: char) -> Option<LlamaToken> {
+    #[must_use]
+    pub fn code(&self, code: char) -> Option<LlamaToken> {
         match self.text(&code.to_string())[..] {
             [token] => Some(token),
             _ => None,
@@ -83,7 +93,8 @@ impl Prompts {
     }
 
     /// The tokens of a text, none of them a control token.
-    pub(super) fn text(&self, text: &str) -> Vec<LlamaToken> {
+    #[must_use]
+    pub fn text(&self, text: &str) -> Vec<LlamaToken> {
         self.model.vocab().tokenize(text.as_bytes(), false, false)
     }
 }

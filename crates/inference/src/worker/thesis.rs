@@ -118,13 +118,16 @@ impl<'a, 'model> Session<'a, 'model> {
         self.write(&mut claims)?;
         self.timings.write_ms = lap(&mut since);
         let mut picks = vec![Vec::new(); self.request.sections.len()];
+        let mut tokens = vec![Vec::new(); picks.len()];
         for claim in &claims {
             picks[claim.section].push(claim.pick());
+            let written = claim.branch.as_ref().map(Branch::tokens).unwrap_or_default();
+            tokens[claim.section].push(written.to_vec());
         }
         let code_logits = self.decide(&picks)?;
         self.timings.decide_ms = lap(&mut since);
         let Self { usage, timings, step_tokens, .. } = self;
-        Ok(Generation { picks, code_logits, usage, timings, step_tokens })
+        Ok(Generation { picks, tokens, code_logits, usage, timings, step_tokens })
     }
 
     /// Decodes the feeds; `after` gets the index and the logits of each.

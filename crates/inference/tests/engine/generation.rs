@@ -32,6 +32,8 @@ async fn the_answer_is_one_of_the_plan() {
         assert!(usage.prompt_tokens > 100 && usage.prefix_tokens > 50, "{usage:?}");
         // The five claims are written side by side.
         let written = usage.forced_tokens + usage.sampled_tokens;
+        let told: Vec<usize> = generation.tokens.iter().flatten().map(Vec::len).collect();
+        assert_eq!(told.iter().sum::<usize>(), written as usize, "{told:?}");
         let steps = u32::try_from(generation.step_tokens.len()).unwrap();
         assert!(steps < written / 2 + 12, "{steps} for {written}");
     }

@@ -1,0 +1,278 @@
+//! What every run of training has: a base, a device, a directory that it goes on from,
+//! and what it leaves there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+};
+
+use anyhow::{Context as _, ensure};
+use domain::Digest;
+use gradients::{
+    AdamWConfig, AdapterConfig, AdapterFile, Engine, EngineConfig, Model, Session, Weights,
+    ggml::{Device, DeviceKind},
+};
+use inference::model::{ModelManifest, PreparedModel, open, verify};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    config::{Rl, RunConfig, Sft},
+    tracking,
+};
+
+/// Targets whose logits are on the device at a time.
+const HEAD_ROWS: usize = 128;
+
+/// Files in the directory of a run.
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const ADAPTER: &str = "adapter.gguf";
+const MANIFEST: &str = "run.json";
+
+/// The directory of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct RunDirectory(PathBuf);
+
+impl RunDirectory {
+    /// Makes the directory of the run a configuration names, where there is none.
+    ///
+    /// # Errors
+    /// Fails where it cannot be written.
+    pub(crate) fn create(config: &RunConfig) -> anyhow::Result<Self> {
+        let path = config.tracking.runs_dir.join(&config.name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Names the directory of a run that was.
+    pub(crate) fn of(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Returns the path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Returns the place of the configuration.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.0.join(tracking::CONFIG)
+    }
+
+    /// Returns the place of the adapter.
+    pub(crate) fn adapter(&self) -> PathBuf {
+        self.0.join(ADAPTER)
+    }
+
+    /// Writes a checkpoint with what the run remembers.
+    ///
+    /// # Errors
+    /// Fails where it cannot be written.
+    pub(crate) fn save(&self, session: &Session, state: &str) -> anyhow::Result<()> {
+        Ok(session.save(&self.0.join(CHECKPOINT), state)?)
+    }
+
+    /// Goes on from the checkpoint, where there is one, and returns what the run
+    /// remembers.
+    ///
+    /// # Errors
+    /// Fails where the checkpoint cannot be read, or is of another model.
+    pub(crate) fn restore(&self, session: &mut Session) -> anyhow::Result<Option<String>> {
+        let path = self.0.join(CHECKPOINT);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(session.restore(&path)?))
+    }
+
+    /// Refuses the checkpoint of a run with another fingerprint.
+    ///
+    /// # Errors
+    /// Says what to do.
+    pub(crate) fn check(&self, found: &str, expected: Digest) -> anyhow::Result<()> {
+        ensure!(
+            found == expected.to_string(),
+            "{} is of a run with another configuration, data or base; give this run another \
+             name (--set name=...) or remove the directory",
+            self.0.join(CHECKPOINT).display()
+        );
+        Ok(())
+    }
+
+    /// Writes adapter and manifest, and says where the adapter is.
+    ///
+    /// # Errors
+    /// Fails where one cannot be written.
+    pub(crate) fn export(
+        &self,
+        session: &Session,
+        config: &RunConfig,
+        base: &PreparedModel,
+        fingerprint: Digest,
+        found: Map<String, Value>,
+    ) -> anyhow::Result<()> {
+        let model = session.engine().model();
+        let path = self.adapter();
+        AdapterFile::of(model.adapter()).write(&path, model.shape().architecture)?;
+        let mut manifest = Map::from_iter([
+            ("adapter_sha256".to_owned(), json!(digest_of(&path)?)),
+            ("base_sha256".to_owned(), json!(base.digest())),
+            ("config".to_owned(), json!(config)),
+            ("contract_digest".to_owned(), json!(contract::contract_digest())),
+            ("run_digest".to_owned(), json!(fingerprint)),
+            ("steps".to_owned(), json!(session.steps())),
+        ]);
+        manifest.extend(found);
+        // What was fitted to an adapter of these bytes still fits.
+        if let Ok(mut before) = self.manifest()
+            && before.get("adapter_sha256") == manifest.get("adapter_sha256")
+            && let Some(calibration) = before.remove("calibration")
+        {
+            manifest.insert("calibration".to_owned(), calibration);
+        }
+        self.write_manifest(&manifest)?;
+        anstream::println!("{}", path.display());
+        Ok(())
+    }
+
+    /// Refuses an adapter that is not that of the run's manifest, and one that has seen
+    /// other dates than those of `division`.
+    ///
+    /// # Errors
+    /// Says what to do.
+    pub(crate) fn check_adapter(&self, digest: Digest, division: &Value) -> anyhow::Result<()> {
+        let manifest = self.manifest()?;
+        ensure!(
+            manifest.get("adapter_sha256") == Some(&json!(digest)),
+            "{} does not name this adapter: train again",
+            self.0.join(MANIFEST).display()
+        );
+        ensure!(
+            manifest.get("division") == Some(division),
+            "the adapter of {} was trained on other dates: take its `data` and `split`, and the \
+             snapshots of that time, or train again",
+            self.0.display()
+        );
+        Ok(())
+    }
+
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// Fails where the run has not ended.
+    pub(crate) fn manifest(&self) -> anyhow::Result<Map<String, Value>> {
+        let path = self.0.join(MANIFEST);
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("cannot read {}: is it a run that has ended?", path.display())
+        })?;
+        serde_json::from_str(&text).with_context(|| format!("{} is not valid", path.display()))
+    }
+
+    /// Writes the manifest, whole or not at all.
+    ///
+    /// # Errors
+    /// Fails where it cannot be written.
+    pub(crate) fn write_manifest(&self, manifest: &Map<String, Value>) -> anyhow::Result<()> {
+        let path = self.0.join(MANIFEST);
+        let partial = path.with_extension("json.partial");
+        let text = serde_json::to_string_pretty(manifest)? + "\n";
+        fs::write(&partial, text)
+            .and_then(|()| fs::rename(&partial, &path))
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// Returns the file that is trained over: the published one, checked against its manifest.
+///
+/// # Errors
+/// Fails where it is missing, or not what it should be.
+pub(crate) fn base(config: &RunConfig, data_dir: &Path) -> anyhow::Result<PreparedModel> {
+    let name = &config.backbone.model;
+    if name.ends_with(".gguf") {
+        return Ok(open(Path::new(name))?);
+    }
+    let manifest = ModelManifest::find(name)?;
+    Ok(verify(&data_dir.join("models").join(&manifest.file), &manifest)?)
+}
+
+/// Loads the base with a new adapter, and an optimizer of so many steps.
+///
+/// # Errors
+/// Fails where the base does not fit the device.
+pub(crate) fn session(
+    config: &RunConfig,
+    base: &PreparedModel,
+    learning_rate: f64,
+    steps: usize,
+) -> anyhow::Result<Session> {
+    let engine = engine(config, base.path())?;
+    Ok(Session::new(engine, optimizer(config, learning_rate, steps)))
+}
+
+fn engine(config: &RunConfig, base: &Path) -> anyhow::Result<Engine> {
+    let devices = Device::all();
+    let gpu = || devices.iter().find(|device| device.kind() == DeviceKind::Gpu);
+    let wanted = &config.engine.device;
+    let device = match wanted.as_str() {
+        "auto" => gpu().copied().map_or_else(|| Device::first(DeviceKind::Cpu), Ok)?,
+        name => {
+            let named = devices.iter().find(|device| device.name().eq_ignore_ascii_case(name));
+            *named.with_context(|| {
+                format!("engine.device: there is no {name}; see `r2r-trainer devices`")
+            })?
+        }
+    };
+    let cores = available_parallelism().map_or(1, usize::from);
+    let threads = match config.engine.threads as usize {
+        0 => cores,
+        threads => threads,
+    };
+    let alpha = config.lora.alpha as f32;
+    let adapter = AdapterConfig { rank: config.lora.rank as usize, alpha, seed: config.seed };
+    let is_checkpointed = config.engine.gradient_checkpointing;
+    let backend = device.open(threads)?;
+    let model = Model::load(&backend, &Weights::open(base)?, adapter, true)?;
+    Ok(Engine::new(model, EngineConfig { is_checkpointed, head_rows: HEAD_ROWS })?)
+}
+
+fn optimizer(config: &RunConfig, learning_rate: f64, steps: usize) -> AdamWConfig {
+    let optimizer = &config.optimizer;
+    let norm = optimizer.max_grad_norm as f32;
+    AdamWConfig {
+        learning_rate: learning_rate as f32,
+        final_share: optimizer.final_learning_rate_ratio as f32,
+        warmup_steps: (optimizer.warmup_ratio * steps as f64).ceil() as u64,
+        total_steps: steps as u64,
+        betas: [optimizer.beta1 as f32, optimizer.beta2 as f32],
+        epsilon: optimizer.epsilon as f32,
+        weight_decay: optimizer.weight_decay as f32,
+        gradient_norm_max: if norm == 0.0 { f32::INFINITY } else { norm },
+    }
+}
+
+/// Returns the digest of all that decides the bytes of an adapter, but for the device:
+/// `config`, in which a command has put the sections it does not read to their defaults,
+/// less what is only said of a run; the base; and `data`.
+pub(crate) fn fingerprint(mut config: RunConfig, base: &PreparedModel, data: &Value) -> Digest {
+    config.name.clear();
+    config.backbone.model.clear();
+    config.tracking = Default::default();
+    config.engine = Default::default();
+    config.export = Default::default();
+    config.calibration = Default::default();
+    let Sft { eval_steps, eval_contexts_max, save_steps, .. } = Sft::default();
+    config.sft = Sft { eval_steps, eval_contexts_max, save_steps, ..config.sft };
+    let Rl { save_steps, eval_contexts_max, guards, .. } = Rl::default();
+    config.rl = Rl { save_steps, eval_contexts_max, guards, ..config.rl };
+    let contract = contract::contract_digest();
+    Digest::of(json!([config, base.digest(), contract, data]).to_string())
+}
+
+/// Returns the SHA-256 of a file.
+///
+/// # Errors
+/// Fails where it cannot be read.
+pub(crate) fn digest_of(path: &Path) -> anyhow::Result<Digest> {
+    let file = fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    Ok(Digest::of_reader(std::io::BufReader::new(file))?)
+}

@@ -1,0 +1,247 @@
+//! Reinforcement fine-tuning through the serving decoder, and the calibration of what it
+//! leaves. The base is tiny and random, with the tokenizer of the default model, which
+//! `make test` fetches.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use domain::FixedClock;
+use gradients::{
+    AdapterFile, Architecture, RandomWeights, Shape,
+    ggml::{GgufFile, GgufWriter, Kind},
+    tiny,
+};
+use indicatif::ProgressBar;
+use inference::model::ModelManifest;
+use lake::{BuildOptions, ProviderList, SourceList, Universe, build_snapshot};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{adapter, assert_same_run, kill_again_and_again, log, manifest, succeed};
+
+struct Fixture {
+    directory: TempDir,
+    base: PathBuf,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let universe = Universe::builtin("SYN10").unwrap();
+        build_snapshot(&BuildOptions {
+            data_dir: directory.path(),
+            universe: &universe,
+            sources: &SourceList::builtin().unwrap(),
+            providers: &ProviderList::builtin().unwrap(),
+            git_commit: "unknown",
+            clock: &FixedClock("2026-01-01T00:00:00Z".parse().unwrap()),
+            progress: &ProgressBar::hidden(),
+        })
+        .unwrap();
+        let base = directory.path().join("base.gguf");
+        write_base(&base);
+        Self { directory, base }
+    }
+
+    fn run_directory(&self, name: &str) -> PathBuf {
+        self.directory.path().join("runs").join(name)
+    }
+
+    /// `r2r-trainer rft`: four steps of two contexts, a checkpoint after each round.
+    fn command(&self, name: &str, sets: &[&str], adapter: Option<&Path>) -> Command {
+        let mut command = self.program("rft");
+        if let Some(adapter) = adapter {
+            command.arg("--adapter").arg(adapter);
+        }
+        let runs = self.directory.path().join("runs");
+        let own = [
+            format!("name={name}"),
+            format!("backbone.model={}", self.base.display()),
+            format!("tracking.runs_dir={}", runs.display()),
+            "engine.threads=1".into(),
+            "engine.device=CPU".into(),
+            "lora.rank=4".into(),
+            "data.sources=[{universe: SYN10, every: 40}]".into(),
+            "rl.steps=4".into(),
+            "rl.contexts_per_step=2".into(),
+            "rl.learning_rate=0.01".into(),
+            "rl.save_steps=1".into(),
+            "rl.eval_contexts_max=0".into(),
+            "rl.guards.window_steps=100".into(),
+        ];
+        for set in own.iter().map(String::as_str).chain(sets.iter().copied()) {
+            command.arg("--set").arg(set);
+        }
+        command
+    }
+
+    fn program(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_r2r-trainer"));
+        command.arg(subcommand).arg("--data-dir").arg(self.directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn fail(&self, name: &str, sets: &[&str], adapter: Option<&Path>) -> String {
+        let output = self.command(name, sets, adapter).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+/// A tiny random model that reads and writes in the tokens of the default model.
+fn write_base(path: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let data = root.join(env::var_os("R2R_DATA_DIR").unwrap_or_else(|| "data".into()));
+    let file = ModelManifest::find(ModelManifest::DEFAULT).unwrap().file;
+    let model = GgufFile::open(&data.join("models").join(file)).unwrap();
+    let vocabulary = model.tensor("token_embd.weight").unwrap().shape[1];
+    let shape = Shape { vocabulary, ..tiny(Architecture::Llama) };
+    let random = path.with_extension("random");
+    RandomWeights { shape, kind: Kind::Q8_0, seed: 4 }.write_gguf(&random).unwrap();
+    let random = GgufFile::open(&random).unwrap();
+    let mut writer = GgufWriter::new(random.tensors().len());
+    writer.copy_keys(&model);
+    for key in [
+        "block_count",
+        "context_length",
+        "embedding_length",
+        "feed_forward_length",
+        "attention.head_count",
+        "attention.head_count_kv",
+        "attention.key_length",
+        "attention.value_length",
+        "rope.dimension_count",
+        "vocab_size",
+    ] {
+        let key = format!("llama.{key}");
+        writer.u32(&key, random.u32(&key).unwrap());
+    }
+    for key in ["llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base"] {
+        writer.f32(key, random.f32(key).unwrap());
+    }
+    for tensor in random.tensors() {
+        let mut bytes = vec![0; tensor.bytes];
+        random.read(tensor, 0, &mut bytes).unwrap();
+        writer.tensor(&tensor.name, tensor.kind, tensor.shape, bytes);
+    }
+    writer.write(path).unwrap();
+}
+
+fn metric(record: &Value, key: &str) -> f64 {
+    record["metrics"][key].as_f64().unwrap_or_else(|| panic!("no {key} in {record}"))
+}
+
+/// Short claims are all that is rewarded here: the policy must come to write them.
+#[test]
+fn a_policy_learns_what_is_rewarded_and_is_calibrated() {
+    let fixture = Fixture::new();
+    let sets = [
+        "rl.steps=12",
+        "rl.contexts_per_step=4",
+        "rl.learning_rate=0.03",
+        "rl.ce_anchor_coef=0",
+        "rl.eval_contexts_max=12",
+        "rewards.weights={structure: 1, claims: 0, decision: 0}",
+        "rewards.structure={presence: 0, validity: 0, budget: 1, section_tokens_max: 12}",
+    ];
+    succeed(&mut fixture.command("short", &sets, None));
+    let directory = fixture.run_directory("short");
+    let log = log(&directory);
+    assert_eq!(log.len(), 12);
+    let mean = |steps: &[Value]| {
+        steps.iter().map(|record| metric(record, "reward.total")).sum::<f64>() / steps.len() as f64
+    };
+    let (first, last) = (mean(&log[..4]), mean(&log[8..]));
+    println!("reward {first:.4} to {last:.4}");
+    assert!(last > first + 0.02, "{first} {last}");
+    for record in &log {
+        let shares = ["SSell", "Sell", "Hold", "Buy", "SBuy"];
+        let sum: f64 =
+            shares.map(|label| metric(record, &format!("decision.share.{label}"))).iter().sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+        // What the grammar enforces cannot be failed.
+        assert_eq!(metric(record, "reward.claims"), 1.0);
+        assert!(metric(record, "decision.entropy") > 0.0);
+        assert_eq!(metric(record, "policy.clipped"), 0.0);
+    }
+    let manifest = manifest(&directory);
+    assert_eq!(manifest["steps"], 12);
+    let evaluation = &manifest["evaluation"];
+    assert_eq!(evaluation["before"]["reward.claims"], 1.0);
+    let (before, after) = (&evaluation["before"], &evaluation["after"]);
+    assert!(after["reward.total"].as_f64() > before["reward.total"].as_f64(), "{evaluation}");
+    assert!(!directory.join("live.gguf").exists());
+    calibrate(&fixture, &directory);
+}
+
+fn calibrate(fixture: &Fixture, directory: &Path) {
+    let mut command = fixture.program("calibrate");
+    command.arg(directory);
+    for set in ["calibration.method=temperature", "calibration.contexts_max=24"] {
+        command.arg("--set").arg(set);
+    }
+    let printed = succeed(&mut command);
+    assert!(printed.contains("temperature calibration\n"), "{printed}");
+    let manifest = manifest(directory);
+    let found = &manifest["calibration"];
+    let calibration = found["calibration"].clone();
+    let calibration: domain::Calibration = serde_json::from_value(calibration).unwrap();
+    assert_eq!(calibration.method(), "temperature");
+    let loss = |part: &str, side: &str| found[part][side]["log_loss"].as_f64().unwrap();
+    // It was fitted there.
+    assert!(loss("validation", "calibrated") < loss("validation", "raw"), "{found}");
+    assert!(loss("test", "calibrated") > 0.0);
+    assert_eq!(manifest["steps"], 12, "the rest of the manifest stays");
+    assert!(fs::read_to_string(directory.join("reliability.svg")).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
+    let fixture = Fixture::new();
+    // Samples are used twice, so that a round lies across two steps.
+    let sets = ["rl.sample_reuse=2", "rl.kl_coef=0.05", "rl.steps=7"];
+    succeed(&mut fixture.command("whole", &sets, None));
+    let [whole, killed] = ["whole", "killed"].map(|name| fixture.run_directory(name));
+    kill_again_and_again(&killed, 7, || fixture.command("killed", &sets, None));
+    assert_same_run(&whole, &killed);
+    let log = log(&whole);
+    // The first use of the first samples is at the start itself.
+    assert_eq!(metric(&log[0], "policy.kl"), 0.0);
+    assert!(metric(&log[6], "policy.kl") > 0.0);
+    let same = ["reward.total", "decision.share.Buy"];
+    assert_eq!(same.map(|key| metric(&log[0], key)), same.map(|key| metric(&log[1], key)));
+
+    // What another run has left is not gone on with.
+    let message = fixture.fail("whole", &["seed=7"], None);
+    assert!(message.contains("another configuration, data or base"), "{message}");
+    // It is something to start from, under the same rank.
+    let start = whole.join("adapter.gguf");
+    let message = fixture.fail("next", &["lora.rank=8"], Some(&start));
+    assert!(message.contains("set lora.rank and lora.alpha to these"), "{message}");
+    let sets = ["rl.method=grpo_lite", "rl.steps=1", "rl.learning_rate=1e-9"];
+    succeed(&mut fixture.command("next", &sets, Some(&start)));
+    let next = fixture.run_directory("next");
+    let values = |directory: &Path| -> Vec<f32> {
+        let file = AdapterFile::read(&directory.join("adapter.gguf")).unwrap();
+        file.matrices.into_iter().flat_map(|(.., values)| values).collect()
+    };
+    let (before, after) = (values(&whole), values(&next));
+    assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6));
+    assert_ne!(adapter(&whole), adapter(&next));
+}
+
+#[test]
+fn a_collapse_stops_training_with_its_reason() {
+    let fixture = Fixture::new();
+    let sets = ["rl.guards.window_steps=1", "rl.guards.single_class_share_max=0.1"];
+    let message = fixture.fail("collapsed", &sets, None);
+    assert!(message.contains("training stopped: "), "{message}");
+    assert!(message.contains("more than rl.guards.single_class_share_max of 0.1"), "{message}");
+    let directory = fixture.run_directory("collapsed");
+    assert_eq!(log(&directory).len(), 1);
+    assert!(!directory.join("adapter.gguf").exists(), "a collapsed adapter serves nobody");
+}
