@@ -1,5 +1,6 @@
-//! What became of each ask for a thesis.
+//! What is counted of asks for theses and of the caches before them.
 
+use moka::notification::RemovalCause;
 use tokio::time::Instant;
 
 use crate::{metrics as names, problem::ApiError, theses::Answer};
@@ -32,5 +33,16 @@ impl Outcome {
 impl Drop for Outcome {
     fn drop(&mut self) {
         metrics::counter!(names::THESES, "outcome" => self.name).increment(1);
+    }
+}
+
+pub(crate) fn lookup(cache: &'static str, hit: bool) {
+    let result = if hit { "hit" } else { "miss" };
+    metrics::counter!(names::CACHE_LOOKUPS, "cache" => cache, "result" => result).increment(1);
+}
+
+pub(crate) fn evicted(cache: &'static str, cause: RemovalCause) {
+    if cause == RemovalCause::Size {
+        metrics::counter!(names::CACHE_EVICTIONS, "cache" => cache).increment(1);
     }
 }

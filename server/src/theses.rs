@@ -14,7 +14,7 @@ use contract::{Claim, Schema, Thesis};
 use domain::{AsOf, AsOfRead, Digest, Ticker};
 use inference::{Admission, InferenceError, ModelInfo, Priority, WriteError, WriteRequest, Writer};
 use lake::{LakeError, Snapshot};
-use moka::{future::Cache, notification::RemovalCause};
+use moka::future::Cache;
 use tokio::{
     sync::{Semaphore, mpsc::UnboundedSender},
     time::{Instant, sleep, timeout_at},
@@ -25,7 +25,7 @@ use crate::{
     config::CacheConfig,
     fairness::{Places, Share, Shares, Tenant, lock},
     metrics as names,
-    outcome::Outcome,
+    outcome::{Outcome, evicted, lookup},
     problem::ApiError,
 };
 
@@ -477,17 +477,6 @@ fn shared_lake_error(error: &LakeError, ticker: &Ticker) -> ApiError {
         },
         // The request that led reports and logs the cause.
         _ => ApiError::Internal("the read of another request failed"),
-    }
-}
-
-fn lookup(cache: &'static str, hit: bool) {
-    let result = if hit { "hit" } else { "miss" };
-    metrics::counter!(names::CACHE_LOOKUPS, "cache" => cache, "result" => result).increment(1);
-}
-
-fn evicted(cache: &'static str, cause: RemovalCause) {
-    if cause == RemovalCause::Size {
-        metrics::counter!(names::CACHE_EVICTIONS, "cache" => cache).increment(1);
     }
 }
 

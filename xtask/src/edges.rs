@@ -30,7 +30,8 @@ const OWNERS: [(&str, &[&str]); 8] = [
     ("arrow*", &["lake"]),
     ("parquet*", &["lake"]),
     ("object_store*", &["lake"]),
-    ("llama-cpp-*", &["inference", "gradients", "trainer"]),
+    // The benches give the grammars the model whose tokens they mask.
+    ("llama-cpp-*", &["inference", "gradients", "trainer", "benches"]),
     // The lake's is a loopback server its tests fetch from.
     ("hyper*", &["server", "lake"]),
     ("reqwest", &["lake", "trainer"]),
@@ -152,7 +153,7 @@ mod tests {
             ("cli", "datafusion-common", "lake"),
             ("server", "arrow", "lake"),
             ("benches", "parquet", "lake"),
-            ("cli", "llama-cpp-2", "inference and gradients and trainer"),
+            ("cli", "llama-cpp-2", "inference and gradients and trainer and benches"),
             ("inference", "hyper-util", "server and lake"),
             ("cli", "reqwest", "lake and trainer"),
         ] {

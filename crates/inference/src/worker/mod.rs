@@ -118,11 +118,7 @@ fn run() -> io::Result<()> {
 
 fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), String> {
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
-    let file = checked_file(start)?;
-    // The file that was checked, whatever has its name by now.
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let mut model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default())
-        .map_err(|error| error.to_string())?;
+    let mut model = load(&backend, start)?;
     let mut adapter = adapter(&mut model, start)?;
     let model = Arc::new(model);
     let prompts = Arc::new(Prompts::new(Arc::clone(&model), start.chat_template)?);
@@ -186,6 +182,14 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
         work(WIDE_LANE, is_wide(WIDE_LANE).then_some(width)).run(first);
     });
     Ok(())
+}
+
+fn load(backend: &LlamaBackend, start: &Start) -> Result<LlamaModel, String> {
+    let file = checked_file(start)?;
+    // The file that was checked, whatever has its name by now.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    LlamaModel::load_from_file(backend, path, &LlamaModelParams::default())
+        .map_err(|error| error.to_string())
 }
 
 /// Reads the adapter of a worker that has one.
