@@ -16,7 +16,8 @@ pub const HTTP_IN_FLIGHT: &str = "r2r_http_requests_in_flight";
 pub const CONNECTIONS: &str = "r2r_http_connections";
 /// Connections refused because there are too many.
 pub const CONNECTIONS_REFUSED: &str = "r2r_http_connections_refused_total";
-/// Theses of known tickers asked for, alone or in a batch, by `outcome`: exactly one each.
+/// Theses of known tickers asked for, by `outcome`: exactly one each. An element of a batch
+/// is asked for when its turn comes; those of a client that left before are none.
 pub const THESES: &str = "r2r_theses_total";
 /// Seconds from asking for a thesis to having it, by `cache`.
 pub const THESIS_SECONDS: &str = "r2r_thesis_seconds";
@@ -58,7 +59,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!(CONNECTIONS_REFUSED, "Connections refused because there are too many.");
     describe_counter!(
         THESES,
-        "Theses of known tickers asked for, alone or in a batch, by outcome."
+        "Theses of known tickers asked for, alone or by a batch when their turn came, by outcome."
     );
     describe_histogram!(THESIS_SECONDS, Unit::Seconds, "Time to a thesis, by cache hit or miss.");
     describe_counter!(SCHEMA_VALID, "Answers the schema guard let through.");
