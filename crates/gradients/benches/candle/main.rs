@@ -152,7 +152,8 @@ fn engine(base: &Path, is_checkpointed: bool) -> Result<Engine> {
     let threads = std::thread::available_parallelism()?.get();
     let device = Device::first(DeviceKind::Cpu)?;
     let config = AdapterConfig { rank: RANK, alpha: ALPHA, seed: 2 };
-    let model = Model::load(&device.open(threads)?, &Weights::open(base)?, config, false)?;
+    // With transposed matrices beside them, as the trainer has it.
+    let model = Model::load(&device.open(threads)?, &Weights::open(base)?, config, true)?;
     Ok(Engine::new(model, EngineConfig { is_checkpointed, head_rows: 256 })?)
 }
 
