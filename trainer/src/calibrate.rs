@@ -7,11 +7,10 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use backtest::{
     RELIABILITY_BINS,
     bootstrap::{Resampling, Stationary},
@@ -23,7 +22,6 @@ use clap::Args;
 use domain::{AsOf, Calibration, Label, LabelProbs};
 use indicatif::{ProgressBar, ProgressStyle};
 use inference::Writer;
-use plotters::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
@@ -32,6 +30,7 @@ use crate::{
     contexts::{CONFIDENCE, Case, Contexts, bootstrap},
     corpus::Part,
     decoder::{Ask, Decoder},
+    plot::{Axis, Plot},
     run::{self, RunDirectory},
     teacher::draw,
 };
@@ -237,51 +236,18 @@ fn report(calibration: &Calibration, validation: &Judged, test: &Judged) {
 
 /// Draws how often the top label of test dates came true, by what was said.
 fn plot(path: &Path, judged: &Judged) -> anyhow::Result<()> {
-    let mut svg = String::new();
-    draw_plot(judged, &mut svg).with_context(|| format!("cannot draw {}", path.display()))?;
-    fs::write(path, svg).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn draw_plot(judged: &Judged, svg: &mut String) -> anyhow::Result<()> {
-    let failed = |error: &dyn std::fmt::Display| anyhow!("{error}");
-    let area = SVGBackend::with_string(svg, (480, 480)).into_drawing_area();
-    area.fill(&WHITE).map_err(|e| failed(&e))?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption("Reliability on test dates", ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(44)
-        .build_cartesian_2d(0.0..1.0, 0.0..1.0)
-        .map_err(|e| failed(&e))?;
-    chart
-        .configure_mesh()
-        .x_desc("probability of the top label")
-        .y_desc("share that came true")
-        .draw()
-        .map_err(|e| failed(&e))?;
-    let diagonal = LineSeries::new([(0.0, 0.0), (1.0, 1.0)], BLACK.mix(0.4));
-    chart.draw_series(diagonal).map_err(|e| failed(&e))?;
-    // Two colours that people with any colour vision tell apart (Okabe and Ito 2008).
-    for (name, quality, colour) in [
-        ("raw", &judged.raw, RGBColor(213, 94, 0)),
-        ("calibrated", &judged.calibrated, RGBColor(0, 114, 178)),
-    ] {
-        let points = quality.reliability.iter().filter_map(|bin| bin.confidence.zip(bin.frequency));
-        let points: Vec<(f64, f64)> = points.collect();
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(4))
-            .map_err(|e| failed(&e))?
-            .label(name)
-            .legend(move |(x, y)| {
-                PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2))
-            });
-    }
-    chart
-        .configure_series_labels()
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.2))
-        .draw()
-        .map_err(|e| failed(&e))?;
-    area.present().map_err(|e| failed(&e))?;
-    Ok(())
+    let points = |quality: &Quality| {
+        let points = quality.reliability.iter();
+        points.filter_map(|bin| bin.confidence.zip(bin.frequency)).collect()
+    };
+    let plot = Plot {
+        title: "Reliability on test dates",
+        size: (480, 480),
+        x: Axis { name: "probability of the top label", range: 0.0..1.0 },
+        y: Axis { name: "share that came true", range: 0.0..1.0 },
+        point_size: 4,
+        reference: Some([(0.0, 0.0), (1.0, 1.0)]),
+        lines: vec![("raw", points(&judged.raw)), ("calibrated", points(&judged.calibrated))],
+    };
+    plot.write(path)
 }

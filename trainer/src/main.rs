@@ -9,6 +9,7 @@ mod devices;
 mod encode;
 mod export;
 mod llama;
+mod plot;
 mod random;
 mod rft;
 mod run;

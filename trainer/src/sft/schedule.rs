@@ -13,8 +13,8 @@ pub(crate) struct StepPlan {
 }
 
 /// Plans all steps: the stages in order, each epoch of a stage in an order of its own,
-/// `per_step` examples a step. A fraction of an epoch takes its first part; the last
-/// step of a stage may be smaller.
+/// `per_step` examples a step. A fraction of an epoch takes that share of the order drawn;
+/// the last step of a stage may be smaller.
 pub(crate) fn schedule(
     curriculum: &[CurriculumStage],
     sizes: &[usize],

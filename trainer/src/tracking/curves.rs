@@ -2,27 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, anyhow};
-use plotters::prelude::*;
-
 use super::log::Record;
-
-const SIZE: (u32, u32) = (960, 480);
-
-/// Colours that people with any colour vision tell apart (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
-];
+use crate::plot::{Axis, Plot};
 
 /// Points of one metric, by step.
 type Series<'a> = BTreeMap<&'a str, Vec<(f64, f64)>>;
@@ -43,12 +27,7 @@ pub(super) fn write(dir: &Path, records: &[Record]) -> anyhow::Result<Vec<PathBu
     let mut files = Vec::new();
     for (group, series) in groups {
         let path = dir.join(format!("curve-{group}.svg"));
-        let partial = path.with_extension("svg.partial");
-        let mut svg = String::new();
-        draw(group, &series, &mut svg).with_context(|| format!("cannot draw {group}"))?;
-        fs::write(&partial, svg)
-            .and_then(|()| fs::rename(&partial, &path))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        draw(group, series, &path)?;
         files.push(path);
     }
     Ok(files)
@@ -62,44 +41,20 @@ fn group(name: &str) -> &str {
     }
 }
 
-fn draw(title: &str, series: &Series<'_>, svg: &mut String) -> anyhow::Result<()> {
+fn draw(title: &str, series: Series<'_>, path: &Path) -> anyhow::Result<()> {
     let points = series.values().flatten();
     let steps = range(points.clone().map(|(step, _)| *step));
     let values = range(points.map(|(_, value)| *value));
-    let failed = |error: &dyn std::fmt::Display| anyhow!("{error}");
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    area.fill(&WHITE).map_err(|e| failed(&e))?;
-    let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(64)
-        .build_cartesian_2d(steps, values)
-        .map_err(|e| failed(&e))?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .light_line_style(TRANSPARENT)
-        .draw()
-        .map_err(|e| failed(&e))?;
-    for (i, (name, points)) in series.iter().enumerate() {
-        let colour = COLOURS[i % COLOURS.len()];
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))
-            .map_err(|e| failed(&e))?
-            .label(*name)
-            .legend(move |(x, y)| {
-                PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2))
-            });
-    }
-    chart
-        .configure_series_labels()
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.2))
-        .draw()
-        .map_err(|e| failed(&e))?;
-    area.present().map_err(|e| failed(&e))?;
-    Ok(())
+    let plot = Plot {
+        title,
+        size: (960, 480),
+        x: Axis { name: "step", range: steps },
+        y: Axis { name: "", range: values },
+        point_size: 0,
+        reference: None,
+        lines: series.into_iter().collect(),
+    };
+    plot.write(path)
 }
 
 /// The range of values with room around them; a single value gets some too.

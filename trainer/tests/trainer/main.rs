@@ -12,7 +12,7 @@ mod sft;
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -22,6 +22,30 @@ use rand_chacha::{
     rand_core::{Rng as _, SeedableRng as _},
 };
 use serde_json::{Value, json};
+
+/// `r2r-trainer SUBCOMMAND`, with its output for the test.
+fn trainer(subcommand: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_r2r-trainer"));
+    command.arg(subcommand);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Names a run over `base`, below the directory `runs`, of one thread, with these keys
+/// changed; later ones count.
+fn configure(command: &mut Command, name: &str, base: &Path, runs: &Path, sets: &[&[&str]]) {
+    let own = [
+        format!("name={name}"),
+        format!("backbone.model={}", base.display()),
+        format!("tracking.runs_dir={}", runs.display()),
+        "engine.threads=1".into(),
+        "engine.device=CPU".into(),
+    ];
+    let sets = sets.iter().flat_map(|sets| sets.iter().copied());
+    for set in own.iter().map(String::as_str).chain(sets) {
+        command.arg("--set").arg(set);
+    }
+}
 
 /// Runs a command that must succeed, and returns what it printed.
 fn succeed(command: &mut Command) -> String {

@@ -5,7 +5,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use domain::FixedClock;
@@ -20,7 +20,9 @@ use lake::{BuildOptions, ProviderList, SourceList, Universe, build_snapshot};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{adapter, assert_same_run, kill_again_and_again, log, manifest, succeed};
+use crate::{
+    adapter, assert_same_run, configure, kill_again_and_again, log, manifest, succeed, trainer,
+};
 
 struct Fixture {
     directory: TempDir,
@@ -56,32 +58,24 @@ impl Fixture {
         if let Some(adapter) = adapter {
             command.arg("--adapter").arg(adapter);
         }
-        let runs = self.directory.path().join("runs");
         let own = [
-            format!("name={name}"),
-            format!("backbone.model={}", self.base.display()),
-            format!("tracking.runs_dir={}", runs.display()),
-            "engine.threads=1".into(),
-            "engine.device=CPU".into(),
-            "lora.rank=4".into(),
-            "data.sources=[{universe: SYN10, every: 40}]".into(),
-            "rl.steps=4".into(),
-            "rl.contexts_per_step=2".into(),
-            "rl.learning_rate=0.01".into(),
-            "rl.save_steps=1".into(),
-            "rl.eval_contexts_max=0".into(),
-            "rl.guards.window_steps=100".into(),
+            "lora.rank=4",
+            "data.sources=[{universe: SYN10, every: 40}]",
+            "rl.steps=4",
+            "rl.contexts_per_step=2",
+            "rl.learning_rate=0.01",
+            "rl.save_steps=1",
+            "rl.eval_contexts_max=0",
+            "rl.guards.window_steps=100",
         ];
-        for set in own.iter().map(String::as_str).chain(sets.iter().copied()) {
-            command.arg("--set").arg(set);
-        }
+        let runs = self.directory.path().join("runs");
+        configure(&mut command, name, &self.base, &runs, &[&own, sets]);
         command
     }
 
     fn program(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_r2r-trainer"));
-        command.arg(subcommand).arg("--data-dir").arg(self.directory.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = trainer(subcommand);
+        command.arg("--data-dir").arg(self.directory.path());
         command
     }
 

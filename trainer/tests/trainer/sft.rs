@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use domain::{Digest, Label};
@@ -12,7 +12,9 @@ use gradients::{AdapterFile, Architecture, RandomWeights, ggml::Kind, tiny};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{adapter, assert_same_run, kill_again_and_again, log, manifest, succeed};
+use crate::{
+    adapter, assert_same_run, configure, kill_again_and_again, log, manifest, succeed, trainer,
+};
 
 struct Fixture {
     directory: TempDir,
@@ -37,26 +39,18 @@ impl Fixture {
 
     /// `r2r-trainer sft`: eight steps of two examples, a checkpoint after each.
     fn command(&self, name: &str, sets: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_r2r-trainer"));
-        command.arg("sft").arg("--corpus").arg(&self.corpus);
-        let runs = self.directory.path().join("runs");
+        let mut command = trainer("sft");
+        command.arg("--corpus").arg(&self.corpus);
         let own = [
-            format!("name={name}"),
-            format!("backbone.model={}", self.base.display()),
-            format!("tracking.runs_dir={}", runs.display()),
-            "backbone.context_tokens=8192".into(),
-            "engine.threads=1".into(),
-            "engine.device=CPU".into(),
-            "optimizer.gradient_accumulation_steps=2".into(),
-            "optimizer.learning_rate=0.02".into(),
-            "sft.curriculum=[{stage: claims, epochs: 2}, {stage: decision, epochs: 2}]".into(),
-            "sft.save_steps=1".into(),
-            "sft.eval_steps=3".into(),
+            "backbone.context_tokens=8192",
+            "optimizer.gradient_accumulation_steps=2",
+            "optimizer.learning_rate=0.02",
+            "sft.curriculum=[{stage: claims, epochs: 2}, {stage: decision, epochs: 2}]",
+            "sft.save_steps=1",
+            "sft.eval_steps=3",
         ];
-        for set in own.iter().map(String::as_str).chain(sets.iter().copied()) {
-            command.arg("--set").arg(set);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let runs = self.directory.path().join("runs");
+        configure(&mut command, name, &self.base, &runs, &[&own, sets]);
         command
     }
 
@@ -79,7 +73,7 @@ fn write_corpus(corpus: &Path) {
         }
     }
     // Made with the defaults, which the runs of these tests do not change.
-    let config = succeed(Command::new(env!("CARGO_BIN_EXE_r2r-trainer")).arg("config"));
+    let config = succeed(&mut trainer("config"));
     fs::write(corpus.join("config.yaml"), &config).unwrap();
     let entry = json!({ "examples": null, "sha256": Digest::of(&config).to_string() });
     files.insert("config.yaml".to_owned(), entry);
