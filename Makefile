@@ -8,13 +8,13 @@ PARTS ?= k6
 FILTER ?=
 export PORT R2R_DATA_DIR
 
-.PHONY: help run test test-s3 test-ballista test-mlflow bench bench-data loadtest clean
+.PHONY: help run test test-extras test-mlflow bench bench-data loadtest clean
 
 help:
 	@echo 'make run        install what is missing, build, fetch model and data, serve on PORT ($(PORT))'
 	@echo 'make test       the same setup, then all tests, doc tests and the house rules'
-	@echo 'make test-s3    the tests of snapshot stores in S3, on an S3 of its own on loopback'
-	@echo 'make test-ballista  panels on a Ballista cluster of three processes on loopback'
+	@echo 'make test-extras  the optional features: panels on a Ballista cluster of three processes on'
+	@echo '                loopback, and retrieval with MiniLM; builds both'
 	@echo 'make test-mlflow  tracking of training runs against a real MLflow server on loopback'
 	@echo 'make bench      criterion benches of everything around the model, then theses a minute'
 	@echo 'make bench-data features, labels and joins against pandas, polars and DuckDB; retrieval'
@@ -28,11 +28,8 @@ run:
 test:
 	@scripts/test.sh
 
-test-s3:
-	@scripts/test-s3.sh
-
-test-ballista:
-	@scripts/test-ballista.sh
+test-extras:
+	@scripts/test-extras.sh
 
 test-mlflow:
 	@scripts/test-mlflow.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Serves an S3 of its own on loopback: moto.sh PORT. The tests of the feature `s3`
-# start it; it ends with its process.
+# Serves an S3 of its own on loopback: moto.sh PORT. The tests of the
+# crate lake start it; it ends with its process.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
