@@ -48,6 +48,7 @@ pub(crate) fn run(command: &Command, data_dir: &Path) -> anyhow::Result<()> {
             if prepared.quantization().is_some() {
                 say!("  converted from sha256 {}, as its manifest says", prepared.base_digest());
             }
+            say!("  calibration {}", prepared.calibration().reference());
             say!(
                 "  {} {}, {} bytes",
                 prepared.name(),

@@ -125,7 +125,8 @@ impl App {
     /// See [`SwapError`]; the present model serves on.
     pub async fn swap_model(&self, choice: &str) -> Result<bool, SwapError> {
         let model = locate(&self.config, choice, &self.worker).await??;
-        if model.digest() == self.theses.model().digest {
+        let present = self.theses.model();
+        if (model.digest(), model.calibration()) == (present.digest, &present.calibration) {
             return Ok(false);
         }
         let snapshot = self.theses.snapshot();

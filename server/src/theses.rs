@@ -290,7 +290,7 @@ impl Theses {
     }
 
     fn key(&self, ask: &Ask) -> (Digest, Ask) {
-        (self.model().digest, ask.clone())
+        (self.model().identity(), ask.clone())
     }
 
     async fn write(&self, key: &(Digest, Ask), wish: &Wish) -> Result<Bytes, ApiError> {
@@ -302,7 +302,7 @@ impl Theses {
             attempts -= 1;
             // What will be refused is not worth a read.
             let (admission, _share) = self.admit(wish, ends_at).await?;
-            if admission.model().digest != *model {
+            if admission.model().identity() != *model {
                 return Err(self.write_error(InferenceError::ModelReplaced.into()));
             }
             let read = self.read(ask).await?;

@@ -10,8 +10,9 @@ const TABLE: [(&str, Allowed); 11] = [
     ("domain", Allowed::Only(&[])),
     ("contract", Allowed::Only(&["domain"])),
     ("lake", Allowed::Only(&["domain"])),
-    ("inference", Allowed::Only(&["domain", "contract"])),
     ("gradients", Allowed::Only(&[])),
+    // Adapters are merged where they were trained and where they are fetched.
+    ("inference", Allowed::Only(&["domain", "contract", "gradients"])),
     ("backtest", Allowed::Only(&["domain"])),
     ("server", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest"])),
     ("cli", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest"])),

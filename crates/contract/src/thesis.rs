@@ -233,8 +233,9 @@ pub struct Receipt {
     pub temperature: f64,
     /// Sampling floor relative to the most probable token.
     pub min_p: f64,
-    /// The calibration applied to the probabilities.
-    pub calibration: &'static str,
+    /// The calibration applied to the probabilities, as
+    /// [`domain::Calibration::reference`] names it.
+    pub calibration: String,
     /// Version of r2r, and a digest of its decoder: equal ones decode in the same steps.
     pub code_version: String,
     /// Instruction sets the kernels were built for: native and portable builds

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::label::{LabelProbs, LabelProbsError};
+use crate::{
+    digest::Digest,
+    label::{LabelProbs, LabelProbsError},
+};
 
 /// A calibration, stored with the model it was fitted for.
 ///
@@ -93,6 +96,23 @@ impl Calibration {
         }
     }
 
+    /// Returns the name by which answers tell calibrations apart: the method, and the start
+    /// of a digest of its parameters where there are some.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        let method = self.method();
+        let parameters: Vec<f64> = match &self.0 {
+            Unchecked::Identity => return method.to_owned(),
+            Unchecked::Temperature { temperature } => vec![*temperature],
+            Unchecked::Vector { weights, intercepts } => [*weights, *intercepts].concat(),
+            Unchecked::Dirichlet { weights, intercepts } => {
+                [weights.as_flattened(), intercepts].concat()
+            }
+        };
+        let bytes: Vec<u8> = parameters.into_iter().flat_map(f64::to_le_bytes).collect();
+        format!("{method}+{}", Digest::of(bytes).short())
+    }
+
     /// Returns the bounded logarithms of probabilities, which calibrations are fitted on.
     #[must_use]
     pub fn logarithms(probs: &LabelProbs) -> [f64; 5] {
@@ -162,6 +182,8 @@ impl From<Calibration> for Unchecked {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -182,6 +204,22 @@ mod tests {
         ] {
             assert_eq!(calibration.apply(&probs()), Ok(probs()), "{}", calibration.method());
         }
+    }
+
+    #[test]
+    fn is_named_by_method_and_parameters() {
+        assert_eq!(Calibration::default().reference(), "identity");
+        let references = [
+            Calibration::temperature(2.0).unwrap(),
+            Calibration::temperature(2.5).unwrap(),
+            Calibration::vector([2.0; 5], [0.0; 5]).unwrap(),
+            Calibration::vector([2.0; 5], [0.0, 0.0, 0.0, 0.0, 0.1]).unwrap(),
+        ]
+        .map(|calibration| calibration.reference());
+        assert!(references[0].starts_with("temperature+"), "{references:?}");
+        let distinct: BTreeSet<&String> = references.iter().collect();
+        assert_eq!(distinct.len(), 4, "{references:?}");
+        assert_eq!(Calibration::temperature(2.0).unwrap().reference(), references[0]);
     }
 
     #[test]

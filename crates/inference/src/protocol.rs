@@ -48,6 +48,8 @@ pub(crate) struct Start {
 pub(crate) struct QuantizeJob {
     pub(crate) from: PathBuf,
     pub(crate) to: PathBuf,
+    /// Merged into the file, if any.
+    pub(crate) adapter: Option<PathBuf>,
     pub(crate) quantization: Quantization,
 }
 

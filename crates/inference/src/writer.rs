@@ -12,7 +12,7 @@ use contract::{
     Claim, DraftClaim, PickError, Plan, Receipt, Thesis, VerdictKind, Writing,
     invariants::{self, Violation},
 };
-use domain::{AsOfRead, Digest, LabelProbs, LabelProbsError};
+use domain::{AsOfRead, Calibration, Digest, LabelProbs, LabelProbsError};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -150,6 +150,7 @@ impl Writer {
         let plan = contract::plan(read);
         let request = GenerationRequest::new(plan.clone(), seed, self.sampling, timeout);
         let receipt = self.edition.receipt(admission.model(), read, &request);
+        let calibration = admission.model().calibration.clone();
         let generation = match claims {
             None => self.engine.generate_telling(request, admission, None).await?,
             Some(claims) => {
@@ -159,7 +160,7 @@ impl Writer {
             }
         };
         let started = Instant::now();
-        let thesis = compose(read, &plan, &generation, receipt)?;
+        let thesis = compose(read, &plan, &generation, &calibration, receipt)?;
         metrics::verified(started.elapsed());
         for verdict in &thesis.verification {
             metrics::claim_verified(verdict.verdict);
@@ -186,7 +187,8 @@ impl Writer {
                 return Err("its decision tells no label from another".to_owned());
             }
             let receipt = edition.receipt(model, &read, &request);
-            compose(&read, &plan, generation, receipt).map(drop).map_err(|error| {
+            let thesis = compose(&read, &plan, generation, &model.calibration, receipt);
+            thesis.map(drop).map_err(|error| {
                 let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
                 format!("its first thesis is not sound: {error}{cause}")
             })
@@ -206,14 +208,15 @@ impl Edition {
             seed: request.seed,
             temperature: decimal(request.sampling.temperature),
             min_p: decimal(request.sampling.min_p),
-            calibration: "identity",
+            calibration: model.calibration.reference(),
             code_version: self.code_version.to_string(),
             build: model.build.clone(),
         }
     }
 }
 
-/// Makes the answer of what was decoded: each claim verified, the whole checked.
+/// Makes the answer of what was decoded: each claim verified, the decision's probabilities
+/// calibrated, the whole checked.
 ///
 /// # Errors
 /// Fails when what was decoded does not fit the plan, or the answer breaks an invariant.
@@ -221,6 +224,7 @@ pub fn compose(
     read: &AsOfRead,
     plan: &Plan,
     generation: &Generation,
+    calibration: &Calibration,
     receipt: Receipt,
 ) -> Result<Thesis, WriteError> {
     let claims = plan.claims(&generation.picks)?;
@@ -231,7 +235,7 @@ pub fn compose(
         }
         (claim, verdict)
     });
-    let probs = LabelProbs::softmax(generation.code_logits)?;
+    let probs = calibration.apply(&LabelProbs::softmax(generation.code_logits)?)?;
     let writing = Writing { claims: claims.collect(), probs };
     let thesis = contract::assemble(read, &writing, receipt);
     invariants::check(&thesis, read)?;

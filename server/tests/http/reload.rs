@@ -9,7 +9,7 @@ use std::{
 
 use inference::model::ModelManifest;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::post,
@@ -78,4 +78,45 @@ fn sighup_serves_another_model_without_a_failed_request() {
     server.until("the refusal", |s| s.log().iter().any(|line| line.contains("serves on")));
     assert_eq!(serving(&server), ModelManifest::DEFAULT);
     assert_eq!(server.metric("r2r_model_swaps_total{outcome=\"served\"}"), 2.0);
+}
+
+/// A calibration is the manifest's: another one for the same file is served, named in the
+/// receipt, and not mistaken for the first by the cache.
+#[test]
+fn a_calibration_serves_with_its_model() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifest = directory.path().join("calibrated.toml");
+    let text = root().join("models").join(format!("{}.toml", ModelManifest::DEFAULT));
+    let text = fs::read_to_string(text).unwrap();
+    let calibrate = |calibration: &str| {
+        fs::write(&manifest, format!("{text}\n[calibration]\n{calibration}\n")).unwrap();
+    };
+    calibrate("method = \"identity\"");
+    let server = Server::start_with(&[("ENGINE__MODEL", manifest.to_str().unwrap())]);
+    let ask = || {
+        let body = json!({ "ticker": "KO", "as_of": "2022-09-30", "seed": 5 }).to_string();
+        let answer = post(server.address(), "/v1/thesis", body.as_bytes());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let raw = ask();
+    assert_eq!(raw["receipt"]["calibration"], "identity");
+    calibrate("method = \"temperature\"\ntemperature = 2.0");
+    server.signal(Signal::SIGHUP);
+    server.until("the calibration", |_| ask()["receipt"]["calibration"] != "identity");
+    let calibrated = ask();
+    let named = calibrated["receipt"]["calibration"].as_str().unwrap();
+    assert!(named.starts_with("temperature+"), "{named}");
+    assert_eq!(raw["receipt"]["model_digest"], calibrated["receipt"]["model_digest"]);
+    assert_eq!(raw["thesis"], calibrated["thesis"]);
+    let probs = |answer: &Value| -> [f64; 5] {
+        serde_json::from_value(answer["decision"]["probs"].clone()).unwrap()
+    };
+    let [before, after] = [&raw, &calibrated].map(probs);
+    // By hand: p^(1/2), normalised, to the millionth.
+    let roots = before.map(f64::sqrt);
+    let sum: f64 = roots.iter().sum();
+    for (root, after) in roots.into_iter().zip(after) {
+        assert!((root / sum - after).abs() < 1e-5, "{before:?} {after:?}");
+    }
 }

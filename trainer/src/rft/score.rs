@@ -4,7 +4,7 @@ use contract::{
     Receipt, Schema,
     rewards::{ClaimCounts, Form, Predicted, Reward, RewardConfig},
 };
-use domain::{Digest, Label};
+use domain::{Calibration, Digest, Label};
 use inference::{Generation, Sampling, model::PreparedModel, serving};
 
 use crate::contexts::Case;
@@ -62,6 +62,8 @@ impl Scorer {
 
     /// Tells whether serving would have let the answer out.
     fn is_valid(&self, case: &Case, generation: &Generation, seed: u64) -> bool {
+        // A calibration keeps an answer valid; it is fitted when training has ended.
+        let calibration = Calibration::default();
         let receipt = Receipt {
             model: self.model.clone(),
             model_digest: self.model_digest,
@@ -70,11 +72,11 @@ impl Scorer {
             seed,
             temperature: f64::from(self.sampling.temperature),
             min_p: f64::from(self.sampling.min_p),
-            calibration: "identity",
+            calibration: calibration.reference(),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             build: "training".to_owned(),
         };
-        let thesis = serving::compose(&case.read, &case.plan, generation, receipt);
+        let thesis = serving::compose(&case.read, &case.plan, generation, &calibration, receipt);
         let answer = thesis.ok().and_then(|thesis| serde_json::to_value(thesis).ok());
         answer.is_some_and(|answer| self.schema.validate(&answer).is_ok())
     }

@@ -17,7 +17,7 @@ fn receipt(read: &AsOfRead) -> Receipt {
         seed: 7,
         temperature: 0.5,
         min_p: 0.1,
-        calibration: "identity",
+        calibration: "identity".to_owned(),
         code_version: "0.0.0".to_owned(),
         build: "test".into(),
     }

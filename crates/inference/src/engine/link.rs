@@ -79,10 +79,11 @@ impl Link {
                 }
             }
         });
-        let model = ready.await.unwrap_or_else(|_| {
+        let mut model = ready.await.unwrap_or_else(|_| {
             warn!(worker.pid = pid, "worker did not become ready");
             Err(InferenceError::WorkerLost)
         })?;
+        model.calibration = config.model.calibration().clone();
         Ok(Self {
             ready_memory: process.memory().unwrap_or(0),
             process,

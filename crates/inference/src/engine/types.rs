@@ -3,7 +3,7 @@
 use std::{num::NonZero, ops::Range, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use contract::{Pick, Plan};
-use domain::{Digest, Label};
+use domain::{Calibration, Digest, Label};
 use serde::{Deserialize, Serialize};
 
 use crate::{error::InferenceError, model::PreparedModel, process::WorkerCommand};
@@ -298,8 +298,8 @@ pub struct Timings {
     pub mask_us_total: u64,
 }
 
-/// What a worker says about the model it loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known about the model that a worker has loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// Name of the manifest.
     pub name: String,
@@ -318,6 +318,18 @@ pub struct ModelInfo {
     /// Instruction sets llama.cpp was built for. Builds that differ here can
     /// differ in their output.
     pub build: String,
+    /// What is applied to its probabilities. A worker does not know it.
+    #[serde(skip)]
+    pub calibration: Calibration,
+}
+
+impl ModelInfo {
+    /// Returns a digest of all of the model that has a say in an answer: its file and its
+    /// calibration.
+    #[must_use]
+    pub fn identity(&self) -> Digest {
+        Digest::of(format!("{} {}", self.digest, self.calibration.reference()))
+    }
 }
 
 /// Whether the engine can answer.
@@ -332,7 +344,7 @@ pub enum EngineState {
 }
 
 /// State of the engine at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EngineStatus {
     /// Whether the engine can answer.
     pub state: EngineState,

@@ -1,8 +1,11 @@
 //! The manifest that names a model file and everything needed to trust it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use domain::Digest;
+use domain::{Calibration, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, ModelError};
@@ -14,7 +17,7 @@ const BUILTIN: [(&str, &str); 1] = [(
 )];
 
 /// One model of `models/*.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelManifest {
     /// Short name, as `r2r model list` shows it: lower case, digits and dashes.
@@ -37,6 +40,12 @@ pub struct ModelManifest {
     pub source: ModelSource,
     /// Quantisation to convert to once after the download.
     pub requantize: Option<Requantize>,
+    /// Adapter to merge once after the download.
+    pub adapter: Option<AdapterRef>,
+    /// What makes the model's probabilities come true as often as they say; as it is where
+    /// none is given.
+    #[serde(default)]
+    pub calibration: Calibration,
 }
 
 /// Where a model file is published.
@@ -70,7 +79,20 @@ pub struct Requantize {
     pub quantization: Quantization,
 }
 
-/// Quantisations a model can be converted to.
+/// A low-rank adapter, and how it is merged into the published file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterRef {
+    /// GGUF file, in the directory of the manifest where it is not an absolute path.
+    pub file: PathBuf,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// Type of the merged matrices; what is coarser than 8 bits rounds an adapter away.
+    #[serde(rename = "type")]
+    pub quantization: Quantization,
+}
+
+/// Types that matrices of a model can be converted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quantization {
     /// 4.5 bits a weight; the fastest on CPUs with repacked kernels.
@@ -79,6 +101,9 @@ pub enum Quantization {
     /// 8.5 bits a weight; close to lossless.
     #[serde(rename = "Q8_0")]
     Q8_0,
+    /// 16 bits a weight; as fast as 4 where the CPU multiplies it.
+    #[serde(rename = "BF16")]
+    Bf16,
 }
 
 impl Quantization {
@@ -88,6 +113,7 @@ impl Quantization {
         match self {
             Self::Q4_0 => "Q4_0",
             Self::Q8_0 => "Q8_0",
+            Self::Bf16 => "BF16",
         }
     }
 }
@@ -108,7 +134,12 @@ impl ModelManifest {
     pub fn load(path: &Path) -> Result<Self, ModelError> {
         let text = fs::read_to_string(path)
             .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|detail| ModelError::Manifest { path: path.to_owned(), detail })
+        let mut manifest = Self::parse(&text)
+            .map_err(|detail| ModelError::Manifest { path: path.to_owned(), detail })?;
+        if let Some(adapter) = &mut manifest.adapter {
+            adapter.file = path.with_file_name(&adapter.file);
+        }
+        Ok(manifest)
     }
 
     /// Name of the manifest used where none is chosen.
@@ -171,6 +202,16 @@ impl ModelManifest {
         if self.size == 0 || self.context_length == 0 || self.licence.is_empty() {
             return Err("size, context_length and licence must not be empty".to_owned());
         }
+        if let Some(adapter) = &self.adapter {
+            if self.requantize.is_some() {
+                return Err("requantize: the type of the adapter says it".to_owned());
+            }
+            if adapter.quantization == Quantization::Q4_0 {
+                return Err(
+                    "adapter.type: Q4_0 rounds the adapter away; take BF16 or Q8_0".to_owned()
+                );
+            }
+        }
         Ok(())
     }
 }
@@ -203,5 +244,11 @@ mod tests {
         check("file = \"", "file = \"../", "file:");
         check("b179c9523d", "b179", "SHA-256");
         check("architecture = \"llama\"", "architecture = \"gpt2\"", "gpt2");
+        let adapter = |kind: &str| {
+            let digest = Digest::of("adapter");
+            format!("[adapter]\nfile = \"a.gguf\"\nsha256 = \"{digest}\"\ntype = \"{kind}\"\n")
+        };
+        check("[requantize]\ntype = \"Q4_0\"", &adapter("Q4_0"), "rounds the adapter away");
+        check("[requantize]", &format!("{}[requantize]", adapter("BF16")), "requantize:");
     }
 }

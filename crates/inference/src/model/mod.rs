@@ -13,7 +13,9 @@ use std::{
 };
 
 pub use gguf::{Architecture, GgufError, GgufHeader, read_header};
-pub use manifest::{ChatTemplate, ModelManifest, ModelSource, Quantization, Requantize};
+pub use manifest::{
+    AdapterRef, ChatTemplate, ModelManifest, ModelSource, Quantization, Requantize,
+};
 pub use prepare::{PreparedModel, inspect, locate, open, prepare, verify};
 use thiserror::Error;
 

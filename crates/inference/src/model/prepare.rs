@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::Digest;
+use domain::{Calibration, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Architecture, ChatTemplate, GgufHeader, ModelError, ModelManifest, Quantization, read_header,
+    AdapterRef, Architecture, ChatTemplate, GgufHeader, ModelError, ModelManifest, Quantization,
+    read_header,
 };
 use crate::{
     process::WorkerCommand,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// A model file whose bytes were checked. The engine accepts nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PreparedModel {
     path: PathBuf,
     name: String,
@@ -29,6 +30,7 @@ pub struct PreparedModel {
     context_length: u32,
     chat_template: ChatTemplate,
     quantization: Option<Quantization>,
+    calibration: Calibration,
 }
 
 /// What is remembered about a converted file, beside it.
@@ -38,8 +40,45 @@ struct Conversion {
     base_sha256: Digest,
     #[serde(rename = "type")]
     quantization: Quantization,
+    /// Of the adapter that was merged, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adapter_sha256: Option<Digest>,
     size: u64,
     sha256: Digest,
+}
+
+/// What makes the file that serves of the published one.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    quantization: Quantization,
+    adapter: Option<&'a AdapterRef>,
+}
+
+impl<'a> Change<'a> {
+    /// Returns what a manifest asks for; none where the published file serves.
+    fn of(manifest: &'a ModelManifest) -> Option<Self> {
+        let adapter = manifest.adapter.as_ref();
+        let merged = adapter.map(|adapter| adapter.quantization);
+        let converted = manifest.requantize.as_ref().map(|requantize| requantize.quantization);
+        merged.or(converted).map(|quantization| Self { quantization, adapter })
+    }
+
+    fn adapter_digest(&self) -> Option<Digest> {
+        self.adapter.map(|adapter| adapter.sha256)
+    }
+
+    /// Tells whether a file was made by this change.
+    fn made(&self, record: &Conversion) -> bool {
+        (record.quantization, record.adapter_sha256) == (self.quantization, self.adapter_digest())
+    }
+
+    /// Returns where the changed file lies; files of two adapters lie beside each other.
+    fn path(&self, manifest: &ModelManifest, directory: &Path) -> PathBuf {
+        let adapter = self.adapter_digest().map(|digest| format!(".{}", digest.short()));
+        let quantization = self.quantization.name().to_lowercase();
+        let name = &manifest.name;
+        directory.join(format!("{name}{}.{quantization}.gguf", adapter.unwrap_or_default()))
+    }
 }
 
 impl PreparedModel {
@@ -91,10 +130,16 @@ impl PreparedModel {
         self.chat_template
     }
 
-    /// Quantisation this file was converted to after the download.
+    /// Type this file was converted to after the download.
     #[must_use]
     pub const fn quantization(&self) -> Option<Quantization> {
         self.quantization
+    }
+
+    /// What is applied to its probabilities.
+    #[must_use]
+    pub const fn calibration(&self) -> &Calibration {
+        &self.calibration
     }
 
     fn of(manifest: &ModelManifest, path: &Path, digest: Digest, size: u64) -> Self {
@@ -108,6 +153,7 @@ impl PreparedModel {
             context_length: manifest.context_length,
             chat_template: manifest.chat_template,
             quantization: None,
+            calibration: manifest.calibration.clone(),
         }
     }
 }
@@ -155,6 +201,7 @@ pub fn open(path: &Path) -> Result<PreparedModel, ModelError> {
         context_length: u32::try_from(header.context_length).unwrap_or(u32::MAX),
         chat_template: ChatTemplate::Chatml,
         quantization: None,
+        calibration: Calibration::default(),
     })
 }
 
@@ -185,9 +232,9 @@ pub fn inspect(choice: &str, directory: &Path) -> Result<PreparedModel, ModelErr
     }
     let manifest = ModelManifest::find(choice)?;
     let base = verify(&directory.join(&manifest.file), &manifest)?;
-    match &manifest.requantize {
+    match Change::of(&manifest) {
         None => Ok(base),
-        Some(requantize) => check_conversion(&manifest, directory, requantize.quantization),
+        Some(change) => check_conversion(&manifest, directory, change),
     }
 }
 
@@ -195,13 +242,11 @@ pub fn inspect(choice: &str, directory: &Path) -> Result<PreparedModel, ModelErr
 fn check_conversion(
     manifest: &ModelManifest,
     directory: &Path,
-    quantization: Quantization,
+    change: Change<'_>,
 ) -> Result<PreparedModel, ModelError> {
-    let path = converted(manifest, directory, quantization);
-    let record = conversion(&path).filter(|record| {
-        record.base_sha256 == manifest.sha256 && record.quantization == quantization
-    });
-    let Some(record) = record else {
+    let path = change.path(manifest, directory);
+    let is_of = |record: &Conversion| record.base_sha256 == manifest.sha256 && change.made(record);
+    let Some(record) = conversion(&path).filter(is_of) else {
         let base = manifest.file.clone();
         let is_there = path.exists();
         return Err(if is_there {
@@ -213,14 +258,9 @@ fn check_conversion(
     check_bytes(&path, record.size, record.sha256)?;
     check_header(&path, manifest)?;
     Ok(PreparedModel {
-        quantization: Some(quantization),
+        quantization: Some(change.quantization),
         ..PreparedModel::of(manifest, &path, record.sha256, record.size)
     })
-}
-
-fn converted(manifest: &ModelManifest, directory: &Path, quantization: Quantization) -> PathBuf {
-    let quantization = quantization.name().to_lowercase();
-    directory.join(format!("{}.{quantization}.gguf", manifest.name))
 }
 
 /// Returns the model of a manifest ready to serve from `directory`: the
@@ -235,12 +275,11 @@ pub fn prepare(
     worker: &WorkerCommand,
 ) -> Result<PreparedModel, ModelError> {
     let base = directory.join(&manifest.file);
-    let Some(requantize) = &manifest.requantize else {
+    let Some(change) = Change::of(manifest) else {
         return verify(&base, manifest);
     };
-    let quantization = requantize.quantization;
-    let path = converted(manifest, directory, quantization);
-    match check_conversion(manifest, directory, quantization) {
+    let path = change.path(manifest, directory);
+    match check_conversion(manifest, directory, change) {
         Ok(model) => return Ok(model),
         Err(ModelError::Missing { .. }) => {}
         Err(error) => tracing::warn!(
@@ -250,7 +289,10 @@ pub fn prepare(
         ),
     }
     verify(&base, manifest)?;
-    convert(manifest, &base, &path, quantization, worker)
+    if let Some(adapter) = change.adapter {
+        check_digest(&adapter.file, adapter.sha256)?;
+    }
+    convert(manifest, &base, &path, change, worker)
 }
 
 fn sidecar(path: &Path) -> PathBuf {
@@ -266,9 +308,10 @@ fn convert(
     manifest: &ModelManifest,
     base: &Path,
     path: &Path,
-    quantization: Quantization,
+    change: Change<'_>,
     worker: &WorkerCommand,
 ) -> Result<PreparedModel, ModelError> {
+    let Change { quantization, adapter } = change;
     let failed = |detail: String| ModelError::Requantize {
         path: base.to_owned(),
         quantization: quantization.name(),
@@ -280,6 +323,7 @@ fn convert(
     let job = ToWorker::Quantize(QuantizeJob {
         from: base.to_owned(),
         to: temporary.clone(),
+        adapter: adapter.map(|adapter| adapter.file.clone()),
         quantization,
     });
     let answer = worker.run_once(&job).map_err(|error| failed(error.to_string()))?;
@@ -290,7 +334,8 @@ fn convert(
     }
     check_header(&temporary, manifest)?;
     let (size, sha256) = digest(&temporary)?;
-    let record = Conversion { base_sha256: manifest.sha256, quantization, size, sha256 };
+    let (base_sha256, adapter_sha256) = (manifest.sha256, change.adapter_digest());
+    let record = Conversion { base_sha256, quantization, adapter_sha256, size, sha256 };
     let record = toml::to_string(&record).map_err(|error| failed(error.to_string()))?;
     let write = || {
         File::open(&temporary)?.sync_all()?;
@@ -317,21 +362,21 @@ impl Drop for RemoveOnDrop<'_> {
 }
 
 fn check_bytes(path: &Path, size: u64, sha256: Digest) -> Result<(), ModelError> {
-    let mismatch = |field, expected: String, found: String| ModelError::Mismatch {
-        path: path.to_owned(),
-        field,
-        expected,
-        found,
-    };
     let found = fs::metadata(path).map_err(ModelError::read(path))?.len();
     if found != size {
-        return Err(mismatch("size", size.to_string(), found.to_string()));
+        let (expected, found) = (size.to_string(), found.to_string());
+        return Err(ModelError::Mismatch { path: path.to_owned(), field: "size", expected, found });
     }
+    check_digest(path, sha256)
+}
+
+fn check_digest(path: &Path, sha256: Digest) -> Result<(), ModelError> {
     let (_, found) = digest(path)?;
-    if found != sha256 {
-        return Err(mismatch("sha256", sha256.to_string(), found.to_string()));
+    if found == sha256 {
+        return Ok(());
     }
-    Ok(())
+    let (expected, found) = (sha256.to_string(), found.to_string());
+    Err(ModelError::Mismatch { path: path.to_owned(), field: "sha256", expected, found })
 }
 
 /// Opens a regular file; another kind could block for ever.

@@ -42,7 +42,7 @@ use nix::sys::{
 };
 use tracing::{error, info};
 
-use domain::Digest;
+use domain::{Calibration, Digest};
 
 use self::{
     board::Board,
@@ -291,5 +291,6 @@ fn describe(model: &LlamaModel, start: &Start, prefix_tokens: u32) -> ModelInfo 
         prefix_tokens,
         context_tokens: start.context.tokens,
         build: build.to_string_lossy().trim().to_owned(),
+        calibration: Calibration::default(),
     }
 }
