@@ -1,9 +1,12 @@
 //! Statistics of the last `n` rows. Undefined for the first `n - 1` rows, and where
 //! one of the `n` values is undefined.
 //!
-//! Each runs over the offsets within the window outside and over the rows inside:
+//! Each runs over the offsets within the window outside and over some rows inside:
 //! the inner loop has no dependency and is vectorised, and every row adds its values
 //! in the same order, oldest first.
+
+/// Rows whose sums stay in registers while their windows are read.
+const TILE: usize = 32;
 
 /// Sum.
 pub(crate) fn sum(x: &[f64], n: usize) -> Vec<f64> {
@@ -77,13 +80,13 @@ pub(crate) fn quantile(x: &[f64], n: usize, q: f64) -> Vec<f64> {
     let (below, share) = (at.floor() as usize, at - at.floor());
     // Sorted values of the window; one leaves and one enters at each row.
     let mut window: Vec<f64> = Vec::with_capacity(n);
-    let place = |window: &[f64], v: f64| window.partition_point(|w| *w < v);
     for (i, &v) in x.iter().enumerate() {
-        if i >= n && !x[i - n].is_nan() {
-            window.remove(place(&window, x[i - n]));
-        }
-        if !v.is_nan() {
-            window.insert(place(&window, v), v);
+        let leaves = if i >= n { x[i - n] } else { f64::NAN };
+        match (leaves.is_nan(), v.is_nan()) {
+            (true, true) => {}
+            (true, false) => window.insert(below_count(&window, v), v),
+            (false, true) => drop(window.remove(below_count(&window, leaves))),
+            (false, false) => replace(&mut window, leaves, v),
         }
         if window.len() == n && below < n {
             let next = window[(below + 1).min(n - 1)];
@@ -172,10 +175,49 @@ fn shifts(x: &[f64], n: usize) -> impl Iterator<Item = (usize, &[f64])> {
     offsets.map(move |offset| (offset, &x[offset..offset + rows]))
 }
 
+/// How many values are below `v`. Of a window's length a count without branches takes less
+/// time than a search, whose turns cannot be foreseen.
+fn below_count(values: &[f64], v: f64) -> usize {
+    // A sum that is checked is not vectorised.
+    values.iter().fold(0, |below: usize, w| below.wrapping_add(usize::from(*w < v)))
+}
+
+/// Puts a value into sorted ones in the place of another.
+fn replace(sorted: &mut [f64], leaves: f64, enters: f64) {
+    let (from, to) = (below_count(sorted, leaves), below_count(sorted, enters));
+    if to > from {
+        sorted.copy_within(from + 1..to, from);
+        sorted[to - 1] = enters;
+    } else {
+        sorted.copy_within(to..from, to + 1);
+        sorted[to] = enters;
+    }
+}
+
 fn fold(x: &[f64], n: usize, start: f64, step: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    fn tile<const N: usize>(
+        x: &[f64],
+        n: usize,
+        start: f64,
+        step: impl Fn(f64, f64) -> f64,
+    ) -> [f64; N] {
+        let mut sums = [start; N];
+        for window in x.windows(N).take(n) {
+            sums.iter_mut().zip(window).for_each(|(sum, v)| *sum = step(*sum, *v));
+        }
+        sums
+    }
     let mut out = vec![start; x.len()];
-    for (_, shifted) in shifts(x, n) {
-        out[n - 1..].iter_mut().zip(shifted).for_each(|(o, v)| *o = step(*o, *v));
+    if n == 0 || x.len() < n {
+        return out;
+    }
+    let (tiles, rest) = out[n - 1..].as_chunks_mut::<TILE>();
+    let tiled = tiles.len() * TILE;
+    for (i, sums) in tiles.iter_mut().enumerate() {
+        *sums = tile(&x[i * TILE..], n, start, &step);
+    }
+    for (i, sum) in rest.iter_mut().enumerate() {
+        [*sum] = tile(&x[tiled + i..], n, start, &step);
     }
     out
 }
@@ -187,11 +229,29 @@ fn squares(x: &[f64], mean: &[f64], n: usize) -> Vec<f64> {
 
 /// Sum of products of distances from the means.
 fn products(x: &[f64], mean_x: &[f64], y: &[f64], mean_y: &[f64], n: usize) -> Vec<f64> {
+    fn tile<const N: usize>(x: [&[f64]; 2], means: [&[f64]; 2], n: usize) -> [f64; N] {
+        let [mean_x, mean_y] = means.map(|means| &means[..N]);
+        let mut sums = [0.0; N];
+        for (xs, ys) in x[0].windows(N).zip(x[1].windows(N)).take(n) {
+            let means = mean_x.iter().zip(mean_y);
+            for ((sum, (x, y)), (mx, my)) in sums.iter_mut().zip(xs.iter().zip(ys)).zip(means) {
+                *sum += (x - mx) * (y - my);
+            }
+        }
+        sums
+    }
     let mut out = vec![0.0; x.len()];
-    for ((_, xs), (_, ys)) in shifts(x, n).zip(shifts(y, n)) {
-        let means = mean_x[n - 1..].iter().zip(&mean_y[n - 1..]);
-        for ((o, (x, y)), (mx, my)) in out[n - 1..].iter_mut().zip(xs.iter().zip(ys)).zip(means) {
-            *o += (x - mx) * (y - my);
+    if n > 0 && x.len() >= n {
+        let means = |first: usize| [&mean_x[n - 1 + first..], &mean_y[n - 1 + first..]];
+        let (tiles, rest) = out[n - 1..].as_chunks_mut::<TILE>();
+        let tiled = tiles.len() * TILE;
+        for (i, sums) in tiles.iter_mut().enumerate() {
+            let first = i * TILE;
+            *sums = tile([&x[first..], &y[first..]], means(first), n);
+        }
+        for (i, sum) in rest.iter_mut().enumerate() {
+            let first = tiled + i;
+            [*sum] = tile([&x[first..], &y[first..]], means(first), n);
         }
     }
     mask(&mut out, &[x, y], n);
