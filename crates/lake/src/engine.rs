@@ -23,6 +23,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, collect, execution_plan::reset_plan_states},
     prelude::SessionConfig,
 };
+use tokio::sync::OnceCell;
 
 #[cfg(feature = "ballista")]
 pub(crate) use self::travel::plan_history;
@@ -52,10 +53,11 @@ pub(crate) struct FeatureRow {
 pub(crate) struct Engine {
     state: SessionState,
     /// Views that several queries read: run once and then tables of their own, in order of
-    /// their files' names. A view may use the tables and earlier views.
+    /// their files' names. A view may use the tables and earlier views. Those that the
+    /// features read are here.
     views: Vec<(String, Planned)>,
-    /// The sessions of names, with their adjusted closes.
-    closes: Planned,
+    /// The sessions of names, with their adjusted closes; planned when first asked for.
+    closes: OnceCell<Planned>,
     features: Vec<FeatureInfo>,
     /// One query for all series of a kind, and the features that are its columns.
     series: Vec<(Planned, Vec<usize>)>,
@@ -64,8 +66,6 @@ pub(crate) struct Engine {
     /// How many of the latest sessions of a name and of the market are looked at; all
     /// where none is said.
     sessions: Option<usize>,
-    /// The views the features read.
-    needed: BTreeSet<String>,
 }
 
 /// Views that one query reads, of which they become a part: it then computes no column that
@@ -128,12 +128,11 @@ impl Engine {
                 inline(&context, file, sql).await?;
                 continue;
             }
-            let planned = plan(&context.state(), file, sql, &views).await?;
-            context.register_table(name, UnboundTable::new(name, planned.schema.clone()))?;
-            views.push((name.to_owned(), planned));
+            let view = logical(&context.state(), file, sql).await?;
+            context.register_table(name, UnboundTable::new(name, schema_of(&view)))?;
+            views.push((*file, view));
         }
         let state = context.state();
-        let closes = plan(&state, "sessions.sql", CLOSES, &views).await?;
         let (mut series, mut queries) = (Vec::new(), Vec::new());
         let planned = in_parallel(asked(&features), |ask| {
             // Planning waits for nothing.
@@ -141,11 +140,11 @@ impl Engine {
                 let planned = match &ask {
                     Ask::Series(kind, columns) => {
                         let infos: Vec<_> = columns.iter().map(|i| &features[*i]).collect();
-                        plan_series(&state, *kind, &infos, &views).await?
+                        plan_series(&state, *kind, &infos).await?
                     }
                     Ask::Query(i) => {
                         let FeatureInfo { file, sql, .. } = &features[*i];
-                        let planned = plan(&state, file, sql, &views).await?;
+                        let planned = plan(&state, file, sql).await?;
                         check_columns(file, &planned.schema)?;
                         planned
                     }
@@ -162,7 +161,11 @@ impl Engine {
         let plans = series.iter().map(|(planned, _)| planned);
         let plans = plans.chain(queries.iter().map(|(planned, _)| planned));
         let needed = plans.flat_map(|planned| planned.reads.iter().cloned()).collect();
-        Ok(Self { state, views, closes, features, series, queries, needed, sessions: None })
+        let views = plan_views(&state, views, needed).await?;
+        series.iter_mut().for_each(|(planned, _)| planned.read_through(&views));
+        queries.iter_mut().for_each(|(planned, _)| planned.read_through(&views));
+        let closes = OnceCell::new();
+        Ok(Self { state, views, closes, features, series, queries, sessions: None })
     }
 
     /// Looks back on 600 sessions, or on twice the longest window if that is more: a read
@@ -201,7 +204,7 @@ impl Engine {
             Some(sessions) => recent(tables, sessions),
             None => tables,
         };
-        let tables = self.with_views(tables, &self.needed).await?;
+        let tables = self.with_views(tables, |_| true).await?;
         let mut rows = vec![None; self.features.len()];
         let context = self.bind(&tables);
         for (planned, columns) in &self.series {
@@ -232,7 +235,7 @@ impl Engine {
             columns.first().is_some_and(|i| self.features[*i].kind == kind)
         };
         let Some((planned, _)) = self.series.iter().find(is_of_kind) else { return Ok(None) };
-        let tables = self.with_views(tables, &planned.reads).await?;
+        let tables = self.with_views(tables, |view| planned.reads.contains(view)).await?;
         Ok(Some(execute(planned, &self.bind(&tables)).await?))
     }
 
@@ -242,33 +245,43 @@ impl Engine {
         &self,
         tables: BTreeMap<&str, RecordBatch>,
     ) -> Result<RecordBatch, LakeError> {
-        execute(&self.closes, &self.bind(&tables)).await
+        let plan = || plan(&self.state, "sessions.sql", CLOSES);
+        let planned = self.closes.get_or_try_init(plan).await?;
+        execute(planned, &self.bind(&tables)).await
     }
 
     /// Returns which tables and views a feature's plan reads, and which of their columns. It
     /// need not be one of the engine's.
     pub(crate) async fn reads(&self, feature: &FeatureInfo) -> Result<Reads, LakeError> {
         let planned = if feature.is_series() {
-            plan_series(&self.state, feature.kind, &[feature], &self.views).await?
+            plan_series(&self.state, feature.kind, &[feature]).await?
         } else {
-            plan(&self.state, &feature.file, &feature.sql, &self.views).await?
+            plan(&self.state, &feature.file, &feature.sql).await?
         };
         Ok(reads(&planned.plan)?)
     }
 
-    /// Returns the same of each view.
-    pub(crate) fn view_reads(&self) -> Result<BTreeMap<&str, Reads>, LakeError> {
-        self.views.iter().map(|(name, view)| Ok((name.as_str(), reads(&view.plan)?))).collect()
+    /// Returns the same of each view, also of those that the engine's features do not read.
+    pub(crate) async fn view_reads(&self) -> Result<BTreeMap<String, Reads>, LakeError> {
+        let mut found = BTreeMap::new();
+        for (file, sql) in VIEW_FILES {
+            let name = file.trim_end_matches(".sql");
+            if !INLINED.contains(&name) {
+                let planned = plan(&self.state, file, sql).await?;
+                found.insert(name.to_owned(), reads(&planned.plan)?);
+            }
+        }
+        Ok(found)
     }
 
-    /// Adds the needed views to the tables. The others are not computed: most features
-    /// are for research, and a read need not pay for their views.
+    /// Adds views to the tables. Others are not computed: most features are for research,
+    /// and a read need not pay for their views.
     async fn with_views<'t>(
         &'t self,
         mut tables: BTreeMap<&'t str, RecordBatch>,
-        needed: &BTreeSet<String>,
+        is_needed: impl Fn(&str) -> bool,
     ) -> Result<BTreeMap<&'t str, RecordBatch>, LakeError> {
-        for (name, planned) in self.views.iter().filter(|(name, _)| needed.contains(name)) {
+        for (name, planned) in self.views.iter().filter(|(name, _)| is_needed(name)) {
             let batch = execute(planned, &self.bind(&tables)).await?;
             tables.insert(name, batch);
         }
@@ -328,14 +341,9 @@ async fn inline(context: &SessionContext, file: &str, sql: &str) -> Result<(), L
     Ok(())
 }
 
-async fn plan(
-    state: &SessionState,
-    file: &str,
-    sql: &str,
-    views: &[(String, Planned)],
-) -> Result<Planned, LakeError> {
-    let bad = |reason: String| bad_query(file, reason);
-    let plan = state.create_logical_plan(sql).await.map_err(|e| bad(e.to_string()))?;
+async fn logical(state: &SessionState, file: &str, sql: &str) -> Result<LogicalPlan, LakeError> {
+    let plan = state.create_logical_plan(sql).await;
+    let plan = plan.map_err(|error| bad_query(file, error.to_string()))?;
     if matches!(
         plan,
         LogicalPlan::Ddl(_)
@@ -343,22 +351,65 @@ async fn plan(
             | LogicalPlan::Copy(_)
             | LogicalPlan::Statement(_)
     ) {
-        return Err(bad("it is not a query".to_owned()));
+        return Err(bad_query(file, "it is not a query".to_owned()));
     }
-    let schema = Arc::new(plan.schema().as_arrow().clone());
-    let plan = state.create_physical_plan(&plan).await.map_err(|e| bad(e.to_string()))?;
-    let (mut inputs, mut ages) = (BTreeSet::new(), false);
-    for (table, columns) in reads(&plan)? {
-        match views.iter().find(|(name, _)| *name == table) {
-            Some((_, view)) => {
-                inputs.extend(view.reads.iter().cloned());
-                ages |= view.ages;
-            }
-            None => ages |= columns.contains(AGE),
+    Ok(plan)
+}
+
+fn schema_of(plan: &LogicalPlan) -> SchemaRef {
+    Arc::new(plan.schema().as_arrow().clone())
+}
+
+/// Plans a query, which reads what is said here, and through views more.
+async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<Planned, LakeError> {
+    physical(state, file, &logical(state, file, sql).await?).await
+}
+
+async fn physical(
+    state: &SessionState,
+    file: &str,
+    logical: &LogicalPlan,
+) -> Result<Planned, LakeError> {
+    let plan = state.create_physical_plan(logical).await;
+    let plan = plan.map_err(|error| bad_query(file, error.to_string()))?;
+    let found = reads(&plan)?;
+    let ages = found.values().any(|columns| columns.contains(AGE));
+    Ok(Planned { plan, schema: schema_of(logical), reads: found.into_keys().collect(), ages })
+}
+
+/// Plans the views that are read, also by other views, which come later.
+async fn plan_views(
+    state: &SessionState,
+    views: Vec<(&str, LogicalPlan)>,
+    mut needed: BTreeSet<String>,
+) -> Result<Vec<(String, Planned)>, LakeError> {
+    let mut planned = Vec::new();
+    for (file, view) in views.into_iter().rev() {
+        let name = file.trim_end_matches(".sql");
+        if needed.contains(name) {
+            let view = physical(state, file, &view).await?;
+            needed.extend(view.reads.iter().cloned());
+            planned.push((name.to_owned(), view));
         }
-        inputs.insert(table);
     }
-    Ok(Planned { plan, schema, reads: inputs, ages })
+    let mut complete = Vec::with_capacity(planned.len());
+    for (name, mut view) in planned.into_iter().rev() {
+        view.read_through(&complete);
+        complete.push((name, view));
+    }
+    Ok(complete)
+}
+
+impl Planned {
+    /// Adds what the views it reads read.
+    fn read_through(&mut self, views: &[(String, Self)]) {
+        for (name, view) in views {
+            if self.reads.contains(name) {
+                self.reads.extend(view.reads.iter().cloned());
+                self.ages |= view.ages;
+            }
+        }
+    }
 }
 
 /// Plans the series of a kind as the columns of one query. An expression that does not
@@ -367,12 +418,11 @@ async fn plan_series(
     state: &SessionState,
     kind: Kind,
     features: &[&FeatureInfo],
-    views: &[(String, Planned)],
 ) -> Result<Planned, LakeError> {
-    let all = plan(state, "features", &series_sql(kind, features), views).await;
+    let all = plan(state, "features", &series_sql(kind, features)).await;
     if all.is_err() {
         for &feature in features {
-            plan(state, &feature.file, &series_sql(kind, &[feature]), views).await?;
+            plan(state, &feature.file, &series_sql(kind, &[feature])).await?;
         }
     }
     all

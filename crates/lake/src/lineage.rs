@@ -137,7 +137,7 @@ impl Lineage {
         let batches = Kind::ALL.into_iter().map(|kind| Ok((kind, records::empty(kind)?)));
         let tables = Tables::new(batches.collect::<Result<_, LakeError>>()?)?;
         let engine = Engine::new(&tables, Vec::new()).await?;
-        let mut builder = Builder::new(manifest, &engine, None)?;
+        let mut builder = Builder::new(manifest, &engine, None).await?;
         for feature in &features {
             let node = builder.feature(feature, &engine.reads(feature).await?);
             builder.graph.roots.push(node);
@@ -186,19 +186,18 @@ impl Lineage {
 }
 
 impl<'a> Builder<'a> {
-    fn new(
+    async fn new(
         manifest: &'a Manifest,
         engine: &Engine,
         scope: Option<Scope<'a>>,
     ) -> Result<Self, LakeError> {
-        let views = engine.view_reads()?.into_iter();
+        let views = engine.view_reads().await?;
         let graph = Lineage {
             snapshot: manifest.hash,
             nodes: Vec::new(),
             inputs: Vec::new(),
             roots: Vec::new(),
         };
-        let views = views.map(|(name, reads)| (name.to_owned(), reads)).collect();
         Ok(Self { manifest, scope, views, graph, index: BTreeMap::new() })
     }
 

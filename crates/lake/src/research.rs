@@ -8,6 +8,7 @@ mod panel;
 
 use std::{
     collections::BTreeMap,
+    iter::repeat_n,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,8 +16,9 @@ use std::{
 use datafusion::arrow::{
     array::{
         Array, ArrayRef, AsArray, Date32Array, Float64Array, RecordBatch, StringViewArray,
-        StringViewBuilder, TimestampMicrosecondArray,
+        TimestampMicrosecondArray,
     },
+    compute::concat_batches,
     datatypes::{Date32Type, Field, Float64Type, Schema, TimestampMicrosecondType},
 };
 use domain::{AsOf, Label, Ticker};
@@ -119,19 +121,21 @@ impl Snapshot {
         &self,
         config: &LabelConfig,
     ) -> Result<(RecordBatch, BTreeMap<Ticker, LabelStats>), LakeError> {
-        let mut columns = LabelColumns::default();
-        let mut stats = BTreeMap::new();
         let labelled = self.over_names(&[], &ProgressBar::hidden(), |tables| {
             let batch = run_now(self.engine.run_closes(tables.by_name()))?;
             let Some(closes) = Closes::of(&batch)? else { return Ok(None) };
             let rows = label_rows(&closes.values, config.scheme, config.thresholds(&closes.ticker));
-            Ok(Some((closes, rows)))
+            let Closes { ticker, sessions, known_at, .. } = closes;
+            let batch = label_batch(ticker.as_str(), &sessions, &known_at, &rows)?;
+            Ok(Some((batch, ticker, count(&rows))))
         })?;
-        for (closes, rows) in labelled.into_iter().flatten() {
-            columns.extend(&closes, &rows);
-            stats.insert(closes.ticker, count(&rows));
+        let (mut batches, mut stats) = (Vec::new(), BTreeMap::new());
+        for (batch, ticker, found) in labelled.into_iter().flatten() {
+            batches.push(batch);
+            stats.insert(ticker, found);
         }
-        Ok((columns.finish()?, stats))
+        let nothing = label_batch("", &[], &[], &[])?;
+        Ok((concat_batches(&nothing.schema(), &batches)?, stats))
     }
 
     /// Returns the closes of each name, in order of names.
@@ -220,52 +224,44 @@ fn count(rows: &[Option<LabelRow>]) -> LabelStats {
     stats
 }
 
-#[derive(Default)]
-struct LabelColumns {
-    tickers: StringViewBuilder,
-    sessions: Vec<i32>,
-    known_at: Vec<Option<i64>>,
-    rows: Vec<Option<LabelRow>>,
-}
-
-impl LabelColumns {
-    fn extend(&mut self, closes: &Closes, rows: &[Option<LabelRow>]) {
-        let horizon = HORIZONS[HORIZONS.len() - 1];
-        for (i, row) in rows.iter().enumerate() {
-            self.tickers.append_value(closes.ticker.as_str());
-            self.sessions.push(closes.sessions[i]);
-            self.known_at.push(closes.known_at.get(i + horizon).copied().filter(|_| row.is_some()));
-            self.rows.push(*row);
-        }
-    }
-
-    fn finish(mut self) -> Result<RecordBatch, LakeError> {
-        let floats = |value: fn(&LabelRow) -> f64| -> ArrayRef {
-            let values = self.rows.iter().map(|row| row.as_ref().map(value));
-            Arc::new(values.collect::<Float64Array>())
-        };
-        let names = Label::ALL.map(|label| label.to_string());
-        let labels = self.rows.iter().map(|row| row.as_ref().map(|row| &names[row.label.index()]));
-        let labels: ArrayRef = Arc::new(labels.collect::<StringViewArray>());
-        let times = TimestampMicrosecondArray::from(self.known_at.clone()).with_timezone("UTC");
-        let columns: Vec<(&str, ArrayRef, bool)> = vec![
-            ("ticker", Arc::new(self.tickers.finish()), false),
-            ("session", Arc::new(Date32Array::from(self.sessions.clone())), false),
-            ("known_at", Arc::new(times), true),
-            ("r_5", floats(|row| row.returns[0]), true),
-            ("r_21", floats(|row| row.returns[1]), true),
-            ("r_63", floats(|row| row.returns[2]), true),
-            ("volatility", floats(|row| row.volatility), true),
-            ("z", floats(|row| row.z), true),
-            ("label", labels, true),
-        ];
-        let field = |(name, array, nullable): &(&str, ArrayRef, bool)| {
-            Field::new(*name, array.data_type().clone(), *nullable)
-        };
-        let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
-        let arrays = columns.into_iter().map(|(_, array, _)| array).collect();
-        Ok(RecordBatch::try_new(Arc::new(schema), arrays)?)
-    }
+/// The labels of one name.
+fn label_batch(
+    ticker: &str,
+    sessions: &[i32],
+    known_at: &[i64],
+    rows: &[Option<LabelRow>],
+) -> Result<RecordBatch, LakeError> {
+    let horizon = HORIZONS[HORIZONS.len() - 1];
+    let tickers = StringViewArray::from_iter_values(repeat_n(ticker, rows.len()));
+    // A label is known when its last price is.
+    let known = rows
+        .iter()
+        .enumerate()
+        .map(|(i, row)| known_at.get(i + horizon).copied().filter(|_| row.is_some()));
+    let known = known.collect::<TimestampMicrosecondArray>().with_timezone("UTC");
+    let floats = |value: fn(&LabelRow) -> f64| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| row.as_ref().map(value)).collect::<Float64Array>())
+    };
+    let names = Label::ALL.map(|label| label.to_string());
+    let labels = rows.iter().map(|row| row.as_ref().map(|row| &names[row.label.index()]));
+    let labels: ArrayRef = Arc::new(labels.collect::<StringViewArray>());
+    let columns: Vec<(&str, ArrayRef, bool)> = vec![
+        ("ticker", Arc::new(tickers), false),
+        ("session", Arc::new(Date32Array::from(sessions.to_vec())), false),
+        ("known_at", Arc::new(known), true),
+        ("r_5", floats(|row| row.returns[0]), true),
+        ("r_21", floats(|row| row.returns[1]), true),
+        ("r_63", floats(|row| row.returns[2]), true),
+        ("volatility", floats(|row| row.volatility), true),
+        ("z", floats(|row| row.z), true),
+        ("label", labels, true),
+    ];
+    let field = |(name, array, nullable): &(&str, ArrayRef, bool)| {
+        Field::new(*name, array.data_type().clone(), *nullable)
+    };
+    let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
+    let arrays = columns.into_iter().map(|(_, array, _)| array).collect();
+    Ok(RecordBatch::try_new(Arc::new(schema), arrays)?)
 }
 
 /// Writes what was derived from a snapshot to `<data_dir>/derived/<snapshot>/<name>`, whole

@@ -272,7 +272,14 @@ pub(crate) fn sorted(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch, Lak
         columns.push(SortColumn { values: values.clone(), options: None });
     }
     let order = LexicographicalComparator::try_new(&columns)?;
-    if (1..batch.num_rows()).all(|row| order.compare(row - 1, row).is_le()) {
+    let times = known_at(batch).values();
+    let tickers = batch.column_by_name("ticker").and_then(|column| column.as_string_view_opt());
+    let tickers = tickers.map(|tickers| tickers.views());
+    // Nearly all rows are of the name before and later, which is seen without a comparator.
+    let is_of_same = |row: usize| tickers.is_some_and(|views| views[row - 1] == views[row]);
+    let is_later =
+        |row: usize| (!kind.has_ticker() || is_of_same(row)) && times[row - 1] < times[row];
+    if (1..batch.num_rows()).all(|row| is_later(row) || order.compare(row - 1, row).is_le()) {
         return Ok(batch.clone());
     }
     Ok(take_record_batch(batch, &lexsort_to_indices(&columns, None)?)?)

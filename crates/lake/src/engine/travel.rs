@@ -48,9 +48,9 @@ pub(crate) async fn plan_history(
         }
     }
     let planned = if series.is_empty() {
-        plan(&state, "sessions.sql", CLOSES, &[]).await?
+        plan(&state, "sessions.sql", CLOSES).await?
     } else {
-        plan_series(&state, Kind::Bars, &series, &[]).await?
+        plan_series(&state, Kind::Bars, &series).await?
     };
     Ok((planned.plan, planned.schema))
 }

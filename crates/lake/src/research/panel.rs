@@ -1,14 +1,17 @@
 //! Panels: the values of features at every session of names.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use datafusion::arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt64Array},
-    buffer::NullBuffer,
-    compute::{concat_batches, filter_record_batch, take_record_batch},
-    datatypes::{DataType, Date32Type, Field, Float64Type, Schema},
+    buffer::{BooleanBuffer, NullBuffer},
+    compute::{concat, filter_record_batch, take_record_batch},
+    datatypes::{DataType, Date32Type, Field, Float64Type, Schema, SchemaRef},
 };
 use domain::Ticker;
 use indicatif::ProgressBar;
@@ -18,7 +21,11 @@ use super::{
     columns::{Means, Records},
     days, positions, texts,
 };
-use crate::{FeatureInfo, Kind, LakeError, Snapshot, engine::Engine, parallel::run_now};
+use crate::{
+    FeatureInfo, Kind, LakeError, Snapshot,
+    engine::Engine,
+    parallel::{in_parallel, run_now},
+};
 
 /// What a panel holds.
 #[derive(Debug, Clone, Default)]
@@ -135,13 +142,13 @@ impl Snapshot {
         let engine = Engine::new(&self.tables, features.clone()).await?;
         let parts = place.series(self, &engine, options, progress).await?;
         let schema = parts.first().map(RecordBatch::schema).ok_or_else(|| column_error("close"))?;
-        let sessions = concat_batches(&schema, &parts)?;
+        let sessions = joined(&schema, &parts)?;
         let keys = ["ticker", "session", "event_time", "known_at"];
         let keys = sessions.project(&positions(&sessions, &keys)?)?;
         let mut columns = Columns::new();
         for feature in features.iter().filter(|f| f.is_series() && f.kind == Kind::Bars) {
             let column = sessions.column_by_name(&feature.name).cloned();
-            columns.extend(column.map(|column| (feature.name.clone(), finite(&column))));
+            columns.extend(column.map(|column| (feature.name.clone(), column)));
         }
         self.mend_irregular(place, &features, &keys, &mut columns, progress).await?;
         let others = features.iter().filter(|feature| !columns.contains_key(&feature.name));
@@ -172,12 +179,14 @@ impl Snapshot {
         columns: &mut Columns,
         progress: &ProgressBar,
     ) -> Result<(), LakeError> {
-        let tickers = texts(keys, "ticker")?;
-        let is_irregular = |row: &usize| !self.tables.is_regular(tickers.value(*row));
-        let rows: Vec<usize> = (0..keys.num_rows()).filter(is_irregular).collect();
-        if rows.is_empty() || columns.is_empty() {
+        let names = self.tables.tickers(Kind::Bars).into_iter();
+        let irregular: BTreeSet<&str> = names.filter(|n| !self.tables.is_regular(n)).collect();
+        if irregular.is_empty() || columns.is_empty() {
             return Ok(());
         }
+        let tickers = texts(keys, "ticker")?;
+        let is_irregular = |row: &usize| irregular.contains(tickers.value(*row));
+        let rows: Vec<usize> = (0..keys.num_rows()).filter(is_irregular).collect();
         let series = features.iter().filter(|feature| columns.contains_key(&feature.name));
         let series: Vec<FeatureInfo> = series.cloned().collect();
         let taken = rows.iter().map(|row| *row as u64).collect::<UInt64Array>();
@@ -222,10 +231,33 @@ pub(crate) fn kept(
     Ok(filter_record_batch(&sessions, &keep)?)
 }
 
+/// Joins the parts of a panel, each column on its own, on all cores. A value that is not
+/// finite becomes null.
+fn joined(schema: &SchemaRef, parts: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
+    let columns = in_parallel((0..schema.fields().len()).collect(), |column| {
+        let arrays: Vec<&dyn Array> = parts.iter().map(|part| &**part.column(column)).collect();
+        let joined = concat(&arrays)?;
+        Ok::<_, LakeError>(if *joined.data_type() == DataType::Float64 {
+            finite(&joined)
+        } else {
+            joined
+        })
+    });
+    let columns = columns.into_iter().collect::<Result<Vec<_>, _>>()?;
+    // What was not finite is null now.
+    let fields = schema.fields().iter().zip(&columns).map(|(field, column)| {
+        field.as_ref().clone().with_nullable(field.is_nullable() || column.null_count() > 0)
+    });
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
 /// Division by zero leaves an infinity where a value is undefined.
 fn finite(column: &ArrayRef) -> ArrayRef {
     let column = column.as_primitive::<Float64Type>();
-    let is_finite = NullBuffer::from_iter(column.values().iter().map(|v| v.is_finite()));
-    let defined = NullBuffer::union(column.nulls(), Some(&is_finite));
-    Arc::new(Float64Array::new(column.values().clone(), defined))
+    let values = column.values();
+    let is_finite = BooleanBuffer::collect_bool(values.len(), |row| values[row].is_finite());
+    let defined = NullBuffer::union(column.nulls(), Some(&NullBuffer::new(is_finite)));
+    let defined = defined.filter(|defined| defined.null_count() > 0);
+    Arc::new(Float64Array::new(values.clone(), defined))
 }
