@@ -3,6 +3,7 @@
 //! Plans are made once, against tables without data. A read binds them to the tables
 //! of its point in time, so a query cannot reach any other record.
 
+mod planning;
 #[cfg(feature = "ballista")]
 mod travel;
 
@@ -15,26 +16,25 @@ use datafusion::{
     arrow::{
         array::{Array, AsArray, RecordBatch},
         compute::{cast, concat_batches},
-        datatypes::{DataType, Float64Type, SchemaRef, TimestampMicrosecondType},
+        datatypes::{DataType, Float64Type, TimestampMicrosecondType},
     },
-    datasource::ViewTable,
-    execution::{SessionState, SessionStateBuilder, TaskContext, context::SessionContext},
-    logical_expr::LogicalPlan,
-    physical_plan::{ExecutionPlan, collect, execution_plan::reset_plan_states},
-    prelude::SessionConfig,
+    execution::{SessionState, TaskContext},
+    physical_plan::{collect, execution_plan::reset_plan_states},
 };
 use tokio::sync::OnceCell;
 
+use self::planning::{
+    Planned, bad_query, check_columns, plan, plan_series, plan_views, register_views,
+};
+pub(crate) use self::planning::{config, context};
 #[cfg(feature = "ballista")]
 pub(crate) use self::travel::plan_history;
 use crate::{
     FeatureInfo, Kind, LakeError,
-    features::VIEW_FILES,
     parallel::{in_parallel, run_now},
     records::time_type,
     scan::{Reads, UnboundTable, bound_to, reads},
-    tables::{AGE, Tables},
-    window,
+    tables::Tables,
 };
 
 /// What a feature's query has returned for a point in time.
@@ -68,9 +68,6 @@ pub(crate) struct Engine {
     sessions: Option<usize>,
 }
 
-/// Views that one query reads, of which they become a part: it then computes no column that
-/// it does not need.
-const INLINED: [&str; 2] = ["index_sessions", "sessions"];
 const CLOSES: &str =
     "SELECT ticker, session, event_time, known_at, close FROM sessions ORDER BY ticker, session";
 
@@ -78,17 +75,6 @@ const CLOSES: &str =
 const SESSIONS_MIN: usize = 600;
 /// As many of the longest window of a feature, at least.
 const WINDOWS_MIN: usize = 2;
-
-#[derive(Debug)]
-struct Planned {
-    plan: Arc<dyn ExecutionPlan>,
-    /// As the query says it; the plan's own may differ in nullability.
-    schema: SchemaRef,
-    /// The tables and views it reads, also through other views.
-    reads: BTreeSet<String>,
-    /// Whether the result changes as time passes, with the records as they are.
-    ages: bool,
-}
 
 /// A query to be planned.
 enum Ask {
@@ -121,17 +107,7 @@ impl Engine {
             let name = kind.table();
             context.register_table(name, UnboundTable::new(name, schema))?;
         }
-        let mut views = Vec::new();
-        for (file, sql) in VIEW_FILES {
-            let name = file.trim_end_matches(".sql");
-            if INLINED.contains(&name) {
-                inline(&context, file, sql).await?;
-                continue;
-            }
-            let view = logical(&context.state(), file, sql).await?;
-            context.register_table(name, UnboundTable::new(name, schema_of(&view)))?;
-            views.push((*file, view));
-        }
+        let views = register_views(&context, &features).await?;
         let state = context.state();
         let (mut series, mut queries) = (Vec::new(), Vec::new());
         let planned = in_parallel(asked(&features), |ask| {
@@ -250,8 +226,8 @@ impl Engine {
         execute(planned, &self.bind(&tables)).await
     }
 
-    /// Returns which tables and views a feature's plan reads, and which of their columns. It
-    /// need not be one of the engine's.
+    /// Returns which tables and views the plan of a feature reads, and which of their columns.
+    /// The views it names must be among those that the engine's features name.
     pub(crate) async fn reads(&self, feature: &FeatureInfo) -> Result<Reads, LakeError> {
         let planned = if feature.is_series() {
             plan_series(&self.state, feature.kind, &[feature]).await?
@@ -261,17 +237,9 @@ impl Engine {
         Ok(reads(&planned.plan)?)
     }
 
-    /// Returns the same of each view, also of those that the engine's features do not read.
-    pub(crate) async fn view_reads(&self) -> Result<BTreeMap<String, Reads>, LakeError> {
-        let mut found = BTreeMap::new();
-        for (file, sql) in VIEW_FILES {
-            let name = file.trim_end_matches(".sql");
-            if !INLINED.contains(&name) {
-                let planned = plan(&self.state, file, sql).await?;
-                found.insert(name.to_owned(), reads(&planned.plan)?);
-            }
-        }
-        Ok(found)
+    /// Returns the same of each view.
+    pub(crate) fn view_reads(&self) -> Result<BTreeMap<&str, Reads>, LakeError> {
+        self.views.iter().map(|(name, view)| Ok((name.as_str(), reads(&view.plan)?))).collect()
     }
 
     /// Adds views to the tables. Others are not computed: most features are for research,
@@ -311,150 +279,6 @@ fn recent(mut tables: BTreeMap<&str, RecordBatch>, sessions: usize) -> BTreeMap<
         }
     }
     tables
-}
-
-/// Returns how queries are planned: for one core, because reads of several requests run
-/// beside each other.
-pub(crate) fn config() -> SessionConfig {
-    SessionConfig::new()
-        .with_target_partitions(1)
-        .with_information_schema(false)
-        .set_bool("datafusion.catalog.create_default_catalog_and_schema", true)
-        // A filter that one run has filled would cut the rows of the next.
-        .set_bool("datafusion.optimizer.enable_dynamic_filter_pushdown", false)
-}
-
-/// Returns a context that knows the window functions of features.
-pub(crate) fn context(config: SessionConfig) -> SessionContext {
-    let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
-    let context = SessionContext::new_with_state(state);
-    window::functions().into_iter().for_each(|function| context.register_udwf(function));
-    context
-}
-
-/// Makes a view a part of the queries that read it.
-async fn inline(context: &SessionContext, file: &str, sql: &str) -> Result<(), LakeError> {
-    let logical = context.state().create_logical_plan(sql).await;
-    let logical = logical.map_err(|error| bad_query(file, error.to_string()))?;
-    let view = ViewTable::new(logical, None);
-    context.register_table(file.trim_end_matches(".sql"), Arc::new(view))?;
-    Ok(())
-}
-
-async fn logical(state: &SessionState, file: &str, sql: &str) -> Result<LogicalPlan, LakeError> {
-    let plan = state.create_logical_plan(sql).await;
-    let plan = plan.map_err(|error| bad_query(file, error.to_string()))?;
-    if matches!(
-        plan,
-        LogicalPlan::Ddl(_)
-            | LogicalPlan::Dml(_)
-            | LogicalPlan::Copy(_)
-            | LogicalPlan::Statement(_)
-    ) {
-        return Err(bad_query(file, "it is not a query".to_owned()));
-    }
-    Ok(plan)
-}
-
-fn schema_of(plan: &LogicalPlan) -> SchemaRef {
-    Arc::new(plan.schema().as_arrow().clone())
-}
-
-/// Plans a query, which reads what is said here, and through views more.
-async fn plan(state: &SessionState, file: &str, sql: &str) -> Result<Planned, LakeError> {
-    physical(state, file, &logical(state, file, sql).await?).await
-}
-
-async fn physical(
-    state: &SessionState,
-    file: &str,
-    logical: &LogicalPlan,
-) -> Result<Planned, LakeError> {
-    let plan = state.create_physical_plan(logical).await;
-    let plan = plan.map_err(|error| bad_query(file, error.to_string()))?;
-    let found = reads(&plan)?;
-    let ages = found.values().any(|columns| columns.contains(AGE));
-    Ok(Planned { plan, schema: schema_of(logical), reads: found.into_keys().collect(), ages })
-}
-
-/// Plans the views that are read, also by other views, which come later.
-async fn plan_views(
-    state: &SessionState,
-    views: Vec<(&str, LogicalPlan)>,
-    mut needed: BTreeSet<String>,
-) -> Result<Vec<(String, Planned)>, LakeError> {
-    let mut planned = Vec::new();
-    for (file, view) in views.into_iter().rev() {
-        let name = file.trim_end_matches(".sql");
-        if needed.contains(name) {
-            let view = physical(state, file, &view).await?;
-            needed.extend(view.reads.iter().cloned());
-            planned.push((name.to_owned(), view));
-        }
-    }
-    let mut complete = Vec::with_capacity(planned.len());
-    for (name, mut view) in planned.into_iter().rev() {
-        view.read_through(&complete);
-        complete.push((name, view));
-    }
-    Ok(complete)
-}
-
-impl Planned {
-    /// Adds what the views it reads read.
-    fn read_through(&mut self, views: &[(String, Self)]) {
-        for (name, view) in views {
-            if self.reads.contains(name) {
-                self.reads.extend(view.reads.iter().cloned());
-                self.ages |= view.ages;
-            }
-        }
-    }
-}
-
-/// Plans the series of a kind as the columns of one query. An expression that does not
-/// plan is named by its file: each is tried alone when all together fail.
-async fn plan_series(
-    state: &SessionState,
-    kind: Kind,
-    features: &[&FeatureInfo],
-) -> Result<Planned, LakeError> {
-    let all = plan(state, "features", &series_sql(kind, features)).await;
-    if all.is_err() {
-        for &feature in features {
-            plan(state, &feature.file, &series_sql(kind, &[feature])).await?;
-        }
-    }
-    all
-}
-
-fn series_sql(kind: Kind, features: &[&FeatureInfo]) -> String {
-    let (view, keys, partition) = match kind {
-        Kind::Index => ("index_sessions", "", ""),
-        _ => ("sessions", "ticker, ", "PARTITION BY ticker "),
-    };
-    let columns: Vec<String> = features
-        .iter()
-        .map(|feature| format!("CAST(({}) AS DOUBLE) AS \"{}\"", feature.sql.trim(), feature.name))
-        .collect();
-    format!(
-        "SELECT {keys}session, event_time, known_at,\n{}\nFROM {view}\n\
-         WINDOW w AS ({partition}ORDER BY session)\nORDER BY {keys}session",
-        columns.join(",\n")
-    )
-}
-
-fn bad_query(file: &str, reason: String) -> LakeError {
-    LakeError::Feature { file: file.to_owned(), reason }
-}
-
-fn check_columns(file: &str, schema: &SchemaRef) -> Result<(), LakeError> {
-    for required in ["value", "event_time", "known_at"] {
-        if schema.column_with_name(required).is_none() {
-            return Err(bad_query(file, format!("its query returns no column {required}")));
-        }
-    }
-    Ok(())
 }
 
 fn feature_row(

@@ -5,7 +5,7 @@
 //! in time that returns one row. A file whose header names `windows` stands for a
 //! feature per window, `{n}` in its texts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use domain::{Digest, Polarity, Section, Unit};
 use serde::Deserialize;
@@ -144,7 +144,7 @@ impl FeatureInfo {
     /// # Errors
     /// Fails on an unknown name, and tells the most similar one.
     pub fn find(name: &str) -> Result<Self, LakeError> {
-        let catalogue = feature_catalogue()?;
+        let catalogue = catalogue()?;
         if let Some(found) = catalogue.iter().find(|feature| feature.name == name) {
             return Ok(found.clone());
         }
@@ -187,6 +187,20 @@ pub(crate) fn shared_code() -> FeatureRef {
 /// # Errors
 /// Fails when a file's header is not valid, which a test excludes.
 pub fn feature_catalogue() -> Result<Vec<FeatureInfo>, LakeError> {
+    catalogue().map(<[FeatureInfo]>::to_vec)
+}
+
+/// Parses the files once.
+fn catalogue() -> Result<&'static [FeatureInfo], LakeError> {
+    static PARSED: OnceLock<Vec<FeatureInfo>> = OnceLock::new();
+    if let Some(features) = PARSED.get() {
+        return Ok(features);
+    }
+    let features = parse_catalogue()?;
+    Ok(PARSED.get_or_init(|| features))
+}
+
+fn parse_catalogue() -> Result<Vec<FeatureInfo>, LakeError> {
     let parsed = FEATURE_FILES.iter().map(|(file, text)| FeatureInfo::parse_file(file, text));
     let mut features = parsed.collect::<Result<Vec<_>, _>>()?.concat();
     features

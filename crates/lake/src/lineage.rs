@@ -136,8 +136,8 @@ impl Lineage {
         }
         let batches = Kind::ALL.into_iter().map(|kind| Ok((kind, records::empty(kind)?)));
         let tables = Tables::new(batches.collect::<Result<_, LakeError>>()?)?;
-        let engine = Engine::new(&tables, Vec::new()).await?;
-        let mut builder = Builder::new(manifest, &engine, None).await?;
+        let engine = Engine::new(&tables, features.clone()).await?;
+        let mut builder = Builder::new(manifest, &engine, None)?;
         for feature in &features {
             let node = builder.feature(feature, &engine.reads(feature).await?);
             builder.graph.roots.push(node);
@@ -186,12 +186,13 @@ impl Lineage {
 }
 
 impl<'a> Builder<'a> {
-    async fn new(
+    fn new(
         manifest: &'a Manifest,
         engine: &Engine,
         scope: Option<Scope<'a>>,
     ) -> Result<Self, LakeError> {
-        let views = engine.view_reads().await?;
+        let views = engine.view_reads()?.into_iter();
+        let views = views.map(|(name, reads)| (name.to_owned(), reads)).collect();
         let graph = Lineage {
             snapshot: manifest.hash,
             nodes: Vec::new(),

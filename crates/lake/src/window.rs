@@ -13,7 +13,7 @@ use std::{
 use datafusion::{
     arrow::{
         array::{Array, ArrayRef, AsArray, Float64Array},
-        buffer::NullBuffer,
+        buffer::{BooleanBuffer, NullBuffer},
         compute::{cast, shift},
         datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type},
     },
@@ -200,8 +200,8 @@ impl PartitionEvaluator for Evaluator {
             return exec_err!("{}({}) got other arguments", self.name, self.kernel.arguments());
         };
         debug_assert_eq!(out.len(), rows, "{}", self.name);
-        let defined = NullBuffer::from_iter(out.iter().map(|v| !v.is_nan()));
-        let defined = Some(defined).filter(|defined| defined.null_count() > 0);
+        let defined = BooleanBuffer::collect_bool(out.len(), |row| !out[row].is_nan());
+        let defined = Some(NullBuffer::new(defined)).filter(|defined| defined.null_count() > 0);
         Ok(Arc::new(Float64Array::new(out.into(), defined)))
     }
 }

@@ -14,7 +14,10 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 
-use super::{CLOSES, INLINED, bad_query, inline, plan, plan_series, series_sql};
+use super::{
+    CLOSES,
+    planning::{INLINED, bad_query, inline, plan, plan_series, series_sql},
+};
 use crate::{FeatureInfo, Kind, LakeError, features::VIEW_FILES};
 
 /// Plans the series of names among the features as [`Engine::run_series`] runs them, or their

@@ -184,7 +184,10 @@ fn below_count(values: &[f64], v: f64) -> usize {
 
 /// Puts a value into sorted ones in the place of another.
 fn replace(sorted: &mut [f64], leaves: f64, enters: f64) {
-    let (from, to) = (below_count(sorted, leaves), below_count(sorted, enters));
+    let (from, to) = sorted.iter().fold((0_usize, 0_usize), |(from, to), w| {
+        let is_below = |v: f64| usize::from(*w < v);
+        (from.wrapping_add(is_below(leaves)), to.wrapping_add(is_below(enters)))
+    });
     if to > from {
         sorted.copy_within(from + 1..to, from);
         sorted[to - 1] = enters;

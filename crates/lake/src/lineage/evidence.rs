@@ -71,7 +71,7 @@ impl Lineage {
     /// # Errors
     /// Fails when the read is not of the snapshot.
     pub async fn of_read(snapshot: &Snapshot, read: &AsOfRead) -> Result<Self, LakeError> {
-        let mut builder = builder(snapshot, read).await?;
+        let mut builder = builder(snapshot, read)?;
         for item in read.catalogue() {
             let node = evidence(&mut builder, snapshot, read, item).await?;
             builder.graph.roots.push(node);
@@ -91,7 +91,7 @@ impl Lineage {
         claims: &[(String, String)],
         citations: &[Citation],
     ) -> Result<Self, LakeError> {
-        let mut builder = builder(snapshot, read).await?;
+        let mut builder = builder(snapshot, read)?;
         let name = format!("{} as of {}", read.ticker(), read.as_of());
         let (thesis, _) = builder.node(NodeKind::Thesis, &name, name.clone());
         builder.graph.roots.push(thesis);
@@ -119,7 +119,7 @@ impl Lineage {
     }
 }
 
-async fn builder<'a>(snapshot: &'a Snapshot, read: &'a AsOfRead) -> Result<Builder<'a>, LakeError> {
+fn builder<'a>(snapshot: &'a Snapshot, read: &'a AsOfRead) -> Result<Builder<'a>, LakeError> {
     if read.snapshot() != snapshot.id() {
         let reason = format!(
             "it was read from snapshot {}, and this is {}",
@@ -129,7 +129,7 @@ async fn builder<'a>(snapshot: &'a Snapshot, read: &'a AsOfRead) -> Result<Build
         return Err(not_this("the read", reason));
     }
     let scope = Scope { ticker: read.ticker(), as_of: read.as_of() };
-    Builder::new(&snapshot.manifest, &snapshot.engine, Some(scope)).await
+    Builder::new(&snapshot.manifest, &snapshot.engine, Some(scope))
 }
 
 fn not_this(claim: &str, reason: String) -> LakeError {

@@ -65,12 +65,21 @@ fn instant(micros: i64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros)
 }
 
+/// Rows below which a file is not compressed: to set up a decompressor for each of its columns
+/// takes longer than to read them.
+const COMPRESSED_ROWS_MIN: usize = 16_384;
+
 /// Encodes a file.
 pub(super) fn encode(batch: &RecordBatch) -> Result<Bytes, LakeError> {
+    let compression = if batch.num_rows() < COMPRESSED_ROWS_MIN {
+        Compression::UNCOMPRESSED
+    } else {
+        Compression::ZSTD(ZstdLevel::try_new(3)?)
+    };
     // A constant creator and no other metadata.
     let properties = WriterProperties::builder()
         .set_created_by("r2r".to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_compression(compression)
         .build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties))?;

@@ -2,6 +2,5 @@
 
 mod conformance;
 mod crashes;
-#[cfg(feature = "s3")]
 mod s3;
 mod samples;
