@@ -185,7 +185,7 @@ fn ours(
     };
     let config = LabelConfig::builtin().expect("the built-in configuration");
     let hidden = ProgressBar::hidden();
-    let (features_s, (panel, labels)) = best(3, || {
+    let (features_s, (panel, labels)) = best(10, || {
         runtime.block_on(async {
             let panel = snapshot.panel(&options, &hidden).await.expect("features");
             let (labels, _) = snapshot.labels(&config).await.expect("labels");

@@ -160,8 +160,8 @@ class DuckDB:
 def main() -> None:
     name, directory = sys.argv[1], Path(sys.argv[2])
     peer = {"pandas": Pandas, "polars": Polars, "duckdb": DuckDB}[name](directory)
-    features_s, frame = best(peer.features, 3)
-    join_s, (total, joined) = best(peer.join, 2)
+    features_s, frame = best(peer.features, 10)
+    join_s, (total, joined) = best(peer.join, 3)
     print(json.dumps({
         "version": peer.version, "features_s": features_s, "features": peer.checksum(frame),
         "join_s": join_s, "join": [total, joined],

@@ -32,7 +32,6 @@ pub(crate) use self::{
 };
 use crate::{
     FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot,
-    engine::Engine,
     feature_catalogue, label_rows,
     parallel::{in_parallel, run_now},
     records::time_type,
@@ -104,7 +103,7 @@ impl Snapshot {
             return Ok(frame);
         }
         let features = if names.is_empty() { feature_catalogue()? } else { chosen(names)? };
-        let engine = Engine::new(&self.tables, features).await?;
+        let engine = self.research(features).await?;
         let rows = engine.run(tables.by_name()).await?;
         let found = engine.features().iter().zip(rows);
         Ok(found.filter_map(|(info, row)| self.feature(info, row?, &tables)).collect())

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
     panic::resume_unwind,
     path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use chrono::{DateTime, NaiveDate};
@@ -44,6 +45,8 @@ pub struct Snapshot {
     pub(crate) manifest: Manifest,
     pub(crate) tables: Tables,
     pub(crate) engine: Engine,
+    /// Of the research that was done last: who does it repeats it.
+    research: Mutex<Option<Arc<Engine>>>,
     pub(crate) evidence: Evidence,
     pub(crate) names: HashMap<Ticker, Name>,
     pub(crate) tickers: Vec<TickerInfo>,
@@ -132,7 +135,8 @@ impl Snapshot {
         let names = &manifest.universe.names;
         let tickers = names.iter().filter_map(|name| ticker_info(&tables, name)).collect();
         let names = names.iter().map(|name| (name.ticker.clone(), name.clone())).collect();
-        Ok(Self { manifest, tables, engine, evidence, names, tickers })
+        let research = Mutex::default();
+        Ok(Self { manifest, tables, engine, research, evidence, names, tickers })
     }
 
     /// Returns the id: the hash of the manifest's canonical form.
@@ -164,6 +168,21 @@ impl Snapshot {
     #[must_use]
     pub fn retriever(&self) -> &Retriever {
         self.evidence.retriever()
+    }
+
+    /// Returns the plans of these features, those of the last call where it asked for the same.
+    pub(crate) async fn research(
+        &self,
+        features: Vec<FeatureInfo>,
+    ) -> Result<Arc<Engine>, LakeError> {
+        let last = self.research.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(engine) = last.filter(|engine| engine.features() == features) {
+            return Ok(engine);
+        }
+        let engine = Arc::new(Engine::new(&self.tables, features).await?);
+        let mut last = self.research.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(engine.clone());
+        Ok(engine)
     }
 
     /// Returns the features a thesis may cite, in the order of a read's frame.

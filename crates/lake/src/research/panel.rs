@@ -139,7 +139,7 @@ impl Snapshot {
         for ticker in &options.tickers {
             self.check_ticker(ticker)?;
         }
-        let engine = Engine::new(&self.tables, features.clone()).await?;
+        let engine = self.research(features.clone()).await?;
         let parts = place.series(self, &engine, options, progress).await?;
         let schema = parts.first().map(RecordBatch::schema).ok_or_else(|| column_error("close"))?;
         let sessions = joined(&schema, &parts)?;
