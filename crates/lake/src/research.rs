@@ -31,8 +31,8 @@ pub(crate) use self::{
     panel::{Place, kept},
 };
 use crate::{
-    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot,
-    feature_catalogue, label_rows,
+    FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, feature_catalogue,
+    label_rows,
     parallel::{in_parallel, run_now},
     records::time_type,
     store::write_parquet,
