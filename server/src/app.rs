@@ -113,6 +113,8 @@ impl App {
             cache,
         )?;
         let backtests = Arc::new(backtests);
+        let reader = Arc::clone(&backtests);
+        tokio::spawn(async move { reader.prepare().await });
         let theses = Theses::new(snapshot, writer, schema, cache, deadline);
         Ok(Self { config, theses, backtests, worker, openapi, metrics })
     }

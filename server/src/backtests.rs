@@ -132,6 +132,9 @@ impl Backtests {
         let question = query.ask(study.market())?;
         let followed = self.followed(&study, &question).await?;
         let (followed, written) = followed.unzip();
+        for info in [question.strategy, question.baseline] {
+            study.strategy(info, question.config.seed, followed.as_ref()).map_err(lacking)?;
+        }
         let id = question.id(self.snapshot.id(), &written.unwrap_or_default());
         loop {
             if let Some(Outcome::Done(bytes)) = self.ended.get(&id).await {
@@ -188,7 +191,12 @@ impl Backtests {
         metrics::gauge!(names::CACHE_BYTES, "cache" => "backtests").set(bytes);
     }
 
-    /// Reads the market with the first question.
+    /// Reads the market, so that the first question does not wait for it. A failure is that
+    /// question's to report.
+    pub(crate) async fn prepare(&self) {
+        let _ = self.study().await;
+    }
+
     async fn study(&self) -> Result<Arc<Study>, ApiError> {
         let read = async {
             let snapshot = Arc::clone(&self.snapshot);
