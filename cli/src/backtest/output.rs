@@ -241,43 +241,7 @@ pub(crate) fn comparison(
         config.costs.commission_bps,
         rows.len(),
     );
-    say!(
-        "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
-        "strategy",
-        "Sharpe",
-        "[95 %]",
-        "CAGR",
-        "vol",
-        "max DD",
-        "turn",
-        "diff",
-        "[95 %]",
-        "block",
-        "DM p",
-        "DSR"
-    );
-    for row in rows {
-        let fraction = |metric, value| shown(metric, value);
-        say!(
-            "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
-            row.strategy,
-            shown(Metric::Sharpe, row.sharpe.value),
-            interval(&row.sharpe),
-            fraction(Metric::Cagr, row.cagr),
-            fraction(Metric::Volatility, row.volatility),
-            fraction(Metric::MaxDrawdown, row.max_drawdown),
-            shown(Metric::Turnover, row.turnover),
-            shown(Metric::SharpeDifference, row.sharpe_difference.value),
-            interval(&row.sharpe_difference),
-            block(&row.sharpe_difference),
-            row.diebold_mariano.map_or("n/a".to_owned(), |test| format!("{:.3}", test.p_value)),
-            shown(Metric::DeflatedSharpe, row.deflated_sharpe),
-        );
-    }
-    say!(
-        "diff: Sharpe ratio less the baseline's, its interval by blocks of so many sessions; \
-         DM p: of equal returns (Diebold-Mariano); DSR: deflated Sharpe ratio"
-    );
+    table(rows)?;
     let Some(dir) = out else { return Ok(()) };
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let shown = [
@@ -296,5 +260,45 @@ pub(crate) fn comparison(
     let text = serde_json::to_string_pretty(&file)?;
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     say!("the comparison is in {}", path.display());
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> anyhow::Result<()> {
+    say!(
+        "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
+        "strategy",
+        "Sharpe",
+        "[95 %]",
+        "CAGR",
+        "vol",
+        "max DD",
+        "turn",
+        "diff",
+        "[95 %]",
+        "block",
+        "DM p",
+        "DSR"
+    );
+    for row in rows {
+        say!(
+            "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
+            row.strategy,
+            shown(Metric::Sharpe, row.sharpe.value),
+            interval(&row.sharpe),
+            shown(Metric::Cagr, row.cagr),
+            shown(Metric::Volatility, row.volatility),
+            shown(Metric::MaxDrawdown, row.max_drawdown),
+            shown(Metric::Turnover, row.turnover),
+            shown(Metric::SharpeDifference, row.sharpe_difference.value),
+            interval(&row.sharpe_difference),
+            block(&row.sharpe_difference),
+            row.diebold_mariano.map_or("n/a".to_owned(), |test| format!("{:.3}", test.p_value)),
+            shown(Metric::DeflatedSharpe, row.deflated_sharpe),
+        );
+    }
+    say!(
+        "diff: Sharpe ratio less the baseline's, its interval by blocks of so many sessions; \
+         DM p: of equal returns (Diebold-Mariano); DSR: deflated Sharpe ratio"
+    );
     Ok(())
 }
