@@ -8,7 +8,7 @@ PARTS ?= k6
 FILTER ?=
 export PORT R2R_DATA_DIR
 
-.PHONY: help run test test-extras test-mlflow bench bench-data loadtest clean
+.PHONY: help run test test-extras test-mlflow bench bench-data bench-backtest loadtest clean
 
 help:
 	@echo 'make run        install what is missing, build, fetch model and data, serve on PORT ($(PORT))'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-mlflow  tracking of training runs against a real MLflow server on loopback'
 	@echo 'make bench      criterion benches of everything around the model, then theses a minute'
 	@echo 'make bench-data features, labels and joins against pandas, polars and DuckDB; retrieval'
+	@echo 'make bench-backtest sweeps and bootstraps against NumPy, vectorbt and arch; growth, memory'
 	@echo 'make loadtest   k6 against a server of its own; PARTS="k6 verify determinism chaos" or all'
 	@echo 'make clean      remove target/ and data/'
 	@echo 'variables: PORT, R2R_DATA_DIR ($(R2R_DATA_DIR)), PARTS ($(PARTS))'
@@ -39,6 +40,9 @@ bench:
 
 bench-data:
 	@scripts/bench-data.sh
+
+bench-backtest:
+	@scripts/bench-backtest.sh
 
 loadtest:
 	@scripts/loadtest.sh $(PARTS)

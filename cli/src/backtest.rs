@@ -1,5 +1,6 @@
 //! `r2r backtest`: what a strategy would have made, and how far that can be believed.
 
+mod decide;
 mod inputs;
 mod output;
 mod question;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use backtest::{
-    Backtest, Detail, Judge, evaluate,
+    Backtest, Detail, Judge, evaluate_while,
     metrics::{Metric, sharpe},
     report::TearSheet,
     run as run_strategy,
@@ -44,7 +45,10 @@ pub(crate) enum Command {
     /// Run a strategy: metrics, a tear sheet (HTML and JSON), trades and positions.
     #[command(after_help = "Examples:\n  r2r backtest run --strategy momentum_12_1\n  \
         r2r backtest run --strategy vol_target --start 1996-12-20 --end 2022-12-28 --cost-bps 10\n  \
+        r2r backtest run --strategy decisions --start 2019-01-02 --end 2022-12-28\n  \
         r2r backtest run --strategy decisions --decisions theses.jsonl --decide-every 7\n\n\
+        Strategy decisions has --model write a thesis for each name on each day of decision, some\n\
+        two a second on two cores. They are kept: a run that was stopped goes on.\n\
         A decision made of the close of a session is traded --delay sessions later, at the close,\n\
         and held for --horizon sessions. What is left at the end is sold.")]
     Run(Box<Run>),
@@ -101,6 +105,19 @@ pub(crate) struct Judging {
     /// Bootstrap resamples of each interval; 0 for no intervals.
     #[arg(long, default_value_t = 1000)]
     resamples: u32,
+    /// Mean lengths of the bootstrap's blocks in sessions; 21 and 63 by default. A comparison
+    /// then takes the length that suits the difference of the returns (Politis and White).
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    mean_block: Vec<u32>,
+}
+
+impl Judging {
+    fn judge(&self, seed: u64) -> Judge {
+        match self.mean_block.as_slice() {
+            [] => Judge::new(self.resamples, seed),
+            blocks => Judge::with_blocks(self.resamples, seed, blocks),
+        }
+    }
 }
 
 pub(crate) async fn run(command: &Command, data_dir: &Path) -> anyhow::Result<()> {
@@ -118,7 +135,7 @@ fn strategies() -> anyhow::Result<()> {
             Needs::Nothing => "",
             Needs::Consensus => "  [needs estimates]",
             Needs::Labels => "  [needs labels]",
-            Needs::Decisions => "  [needs --decisions]",
+            Needs::Decisions => "  [written by --model, or --decisions]",
         };
         say!("{:<20} {}{needs}", info.name, info.title);
     }
@@ -130,15 +147,22 @@ async fn run_one(args: &Run, data_dir: &Path) -> anyhow::Result<()> {
     args.question.check()?;
     let progress = progress()?;
     let data = Data::load(&args.question, &[info, baseline], data_dir, &progress).await?;
-    let config = args.question.config(&data.market)?;
+    let config = &data.config;
     progress.set_message(format!("running {}", info.name));
     let make = |info| data.strategy(info);
-    let backtest = run_strategy(&data.market, make(info)?.as_mut(), &config, Detail::Full)?;
-    let other = run_strategy(&data.market, make(baseline)?.as_mut(), &config, Detail::Equity)?;
+    let backtest = run_strategy(data.market(), make(info)?.as_mut(), config, Detail::Full)?;
+    let other = run_strategy(data.market(), make(baseline)?.as_mut(), config, Detail::Equity)?;
     let other = (info.name != baseline.name).then_some(other);
     progress.set_message("resampling");
-    let judge = Judge::new(args.judging.resamples, config.seed);
-    let evaluation = evaluate(&backtest, other.as_ref(), &data.forecasts(info), &judge);
+    let judge = args.judging.judge(config.seed);
+    let step = |done: usize, all: usize| {
+        progress.set_length(all as u64);
+        progress.set_position(done as u64);
+        true
+    };
+    let forecasts = data.forecasts(info);
+    let evaluation = evaluate_while(&backtest, other.as_ref(), &forecasts, &judge, &step);
+    let evaluation = evaluation.context("the evaluation was stopped")?;
     progress.finish_and_clear();
     let sheet = TearSheet {
         backtest: &backtest,
@@ -170,20 +194,20 @@ async fn compare(args: &Compare, data_dir: &Path) -> anyhow::Result<()> {
     let mut needed = infos.clone();
     needed.push(baseline);
     let data = Data::load(&args.question, &needed, data_dir, &progress).await?;
-    let config = args.question.config(&data.market)?;
+    let config = &data.config;
     let all = infos.iter().chain([&baseline]).map(|info| data.strategy(info));
-    let all = all.collect::<anyhow::Result<Vec<_>>>()?;
+    let all = all.collect::<Result<Vec<_>, _>>()?;
     progress.set_length(2 * all.len() as u64 - 1);
     progress.set_message("running strategies");
     let never = std::sync::atomic::AtomicBool::new(false);
-    let mut runs = sweep(&data.market, &config, all, Detail::Full, |_| progress.inc(1), &never)?;
+    let mut runs = sweep(data.market(), config, all, Detail::Full, |_| progress.inc(1), &never)?;
     let other = runs.pop().context("the baseline has not run")?;
-    let mut judge = Judge::new(args.judging.resamples, config.seed);
+    let mut judge = args.judging.judge(config.seed);
     judge.trial_sharpes = runs.iter().filter_map(daily_sharpe).collect();
     progress.set_message("resampling");
     let mut rows = Vec::new();
     for backtest in &runs {
-        rows.push(headline(backtest, &other, &judge));
+        rows.push(headline(backtest, &other, &judge, args.judging.mean_block.is_empty()));
         progress.inc(1);
     }
     progress.finish_and_clear();

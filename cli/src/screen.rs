@@ -28,6 +28,17 @@ pub(crate) fn progress() -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(0).with_style(style))
 }
 
+/// Returns a bar for work of hours, of which `done` is done: place, time, time left.
+pub(crate) fn progress_with_eta(done: u64, all: u64) -> anyhow::Result<ProgressBar> {
+    let style = "{bar:24} {pos}/{len} {elapsed}, {eta} left  {wide_msg}";
+    let bar = ProgressBar::new(all).with_style(ProgressStyle::with_template(style)?);
+    bar.set_position(done);
+    // What was done before says nothing about how fast it goes on.
+    bar.reset_eta();
+    bar.enable_steady_tick(std::time::Duration::from_secs(1));
+    Ok(bar)
+}
+
 /// Returns what shows that long work goes on, where nobody knows how far it is.
 #[cfg(feature = "ballista")]
 pub(crate) fn spinner() -> ProgressBar {

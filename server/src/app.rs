@@ -18,12 +18,13 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::task::JoinError;
 
-use crate::{api, config::Config, theses::Theses};
+use crate::{api, backtests::Backtests, config::Config, theses::Theses};
 
 /// Everything a request can reach.
 pub struct App {
     config: Config,
     theses: Theses,
+    backtests: Arc<Backtests>,
     worker: WorkerCommand,
     openapi: Bytes,
     metrics: PrometheusHandle,
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The OpenAPI document does not serialise.
     #[error("the OpenAPI document does not serialise")]
     OpenApi(#[from] serde_json::Error),
+    /// The thread of backtests does not start.
+    #[error("the thread of backtests does not start")]
+    Thread(#[from] rayon::ThreadPoolBuildError),
     /// A task of the start ended without a result.
     #[error("a task of the start failed")]
     Task(#[from] JoinError),
@@ -101,8 +105,18 @@ impl App {
         engine.max_latency = Duration::from_millis(config.engine.latency_max_ms);
         let writer = Writer::start(engine, Writer::DEFAULT_SAMPLING).await?;
         let (cache, deadline) = (&config.cache, config.http.deadline());
+        let backtests = Backtests::new(
+            Arc::clone(&snapshot),
+            writer.clone(),
+            config.data.dir.clone(),
+            &config.backtest,
+            cache,
+        )?;
+        let backtests = Arc::new(backtests);
+        let reader = Arc::clone(&backtests);
+        tokio::spawn(async move { reader.prepare().await });
         let theses = Theses::new(snapshot, writer, schema, cache, deadline);
-        Ok(Self { config, theses, worker, openapi, metrics })
+        Ok(Self { config, theses, backtests, worker, openapi, metrics })
     }
 
     /// Returns the configuration.
@@ -115,6 +129,11 @@ impl App {
     #[must_use]
     pub const fn theses(&self) -> &Theses {
         &self.theses
+    }
+
+    /// Returns what computes backtests.
+    pub(crate) const fn backtests(&self) -> &Arc<Backtests> {
+        &self.backtests
     }
 
     /// Writes with another model from now on, if it writes a sound thesis about the

@@ -26,6 +26,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Batch bounds.
     pub batch: BatchConfig,
+    /// Bounds of backtests.
+    pub backtest: BacktestConfig,
 }
 
 /// Sockets and HTTP limits.
@@ -100,6 +102,8 @@ pub struct CacheConfig {
     pub reads_bytes_max: u64,
     /// Bytes of answers kept.
     pub answers_bytes_max: u64,
+    /// Bytes of backtests kept.
+    pub backtests_bytes_max: u64,
 }
 
 /// Batch bounds.
@@ -108,6 +112,16 @@ pub struct CacheConfig {
 pub struct BatchConfig {
     /// Most tickers of one batch.
     pub tickers_max: usize,
+}
+
+/// Bounds of backtests.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BacktestConfig {
+    /// A backtest that is not computed within this is answered 202, with where it will be.
+    pub wait_ms: u64,
+    /// Backtests that may wait or run; one more is answered 503.
+    pub jobs_max: usize,
 }
 
 impl Default for HttpConfig {
@@ -151,13 +165,23 @@ impl Default for EngineConfig {
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { reads_bytes_max: 64 << 20, answers_bytes_max: 256 << 20 }
+        Self {
+            reads_bytes_max: 64 << 20,
+            answers_bytes_max: 256 << 20,
+            backtests_bytes_max: 64 << 20,
+        }
     }
 }
 
 impl Default for BatchConfig {
     fn default() -> Self {
         Self { tickers_max: 1_000 }
+    }
+}
+
+impl Default for BacktestConfig {
+    fn default() -> Self {
+        Self { wait_ms: 1_000, jobs_max: 16 }
     }
 }
 
@@ -208,7 +232,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), ConfigError> {
         let http = &self.http;
-        let positive: [(&'static str, u64); 12] = [
+        let positive: [(&'static str, u64); 13] = [
             ("http.connections_max", http.connections_max as u64),
             ("http.thesis_body_bytes_max", http.thesis_body_bytes_max as u64),
             ("http.batch_body_bytes_max", http.batch_body_bytes_max as u64),
@@ -221,6 +245,7 @@ impl Config {
             ("engine.queue_max", self.engine.queue_max as u64),
             ("engine.latency_max_ms", self.engine.latency_max_ms),
             ("engine.threads", self.engine.threads.into()),
+            ("backtest.jobs_max", self.backtest.jobs_max as u64),
         ];
         if let Some(&(key, found)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Range { key, found, expected: "more than 0" });

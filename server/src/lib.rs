@@ -4,10 +4,12 @@
 //!
 //! A request's way: [`serve`] accepts and checks the head, the routes of `api`
 //! read the body, [`theses::Theses`] answers from its caches or has the thesis
-//! written, and errors become problems in [`problem`].
+//! written, [`backtests::Backtests`] computes backtests, and errors become problems in
+//! [`problem`].
 
 mod api;
 mod app;
+pub mod backtests;
 pub mod config;
 mod fairness;
 mod http;

@@ -25,7 +25,13 @@ pub const THESIS_SECONDS: &str = "r2r_thesis_seconds";
 pub const SCHEMA_VALID: &str = "r2r_thesis_schema_valid_total";
 /// Answers that the schema guard stopped.
 pub const SCHEMA_INVALID: &str = "r2r_thesis_schema_invalid_total";
-/// Lookups by `cache` (`reads`, `answers`) and `result` (`hit`, `miss`).
+/// Backtests that were computed, by `outcome`: `done`, `cancelled` or `failed`.
+pub const BACKTEST_JOBS: &str = "r2r_backtest_jobs_total";
+/// Backtests that wait or run.
+pub const BACKTEST_JOBS_ACTIVE: &str = "r2r_backtest_jobs_active";
+/// Seconds of computing a backtest, the time it waits for its turn not counted.
+pub const BACKTEST_SECONDS: &str = "r2r_backtest_seconds";
+/// Lookups by `cache` (`reads`, `answers`, `backtests`) and `result` (`hit`, `miss`).
 pub const CACHE_LOOKUPS: &str = "r2r_cache_lookups_total";
 /// Entries pushed out by `cache`.
 pub const CACHE_EVICTIONS: &str = "r2r_cache_evictions_total";
@@ -64,6 +70,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!(THESIS_SECONDS, Unit::Seconds, "Time to a thesis, by cache hit or miss.");
     describe_counter!(SCHEMA_VALID, "Answers the schema guard let through.");
     describe_counter!(SCHEMA_INVALID, "Answers the schema guard stopped.");
+    describe_counter!(BACKTEST_JOBS, "Backtests that were computed, by outcome.");
+    describe_gauge!(BACKTEST_JOBS_ACTIVE, "Backtests that wait or run.");
+    describe_histogram!(BACKTEST_SECONDS, Unit::Seconds, "Time of computing a backtest.");
     describe_counter!(CACHE_LOOKUPS, "Cache lookups by cache and result.");
     describe_counter!(CACHE_EVICTIONS, "Entries pushed out, by cache.");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes held, by cache.");

@@ -14,6 +14,7 @@ use inference::WriteError;
 use lake::LakeError;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use study::StudyError;
 use thiserror::Error;
 use utoipa::ToSchema;
 
@@ -65,6 +66,30 @@ pub enum ApiError {
         /// What is wrong with it.
         detail: String,
     },
+    /// A parameter of a query is unknown, occurs twice or is out of its range.
+    #[error("{detail}")]
+    Parameter {
+        /// The parameter.
+        name: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// No backtest has this id.
+    #[error(
+        "there is no backtest job {0}: it is forgotten, or never was; GET /v1/backtest asks anew"
+    )]
+    UnknownJob(String),
+    /// As many backtests wait or run as may.
+    #[error("{limit} backtests wait or run already; come back, or DELETE one of yours")]
+    TooManyJobs {
+        /// Most jobs.
+        limit: usize,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// What a backtest is made of could not be read.
+    #[error("what the backtest is made of could not be read")]
+    Backtest(#[source] StudyError),
     /// The batch has too many tickers.
     #[error("the batch has {found} tickers; at most {limit} are answered")]
     TooManyTickers {
@@ -202,7 +227,9 @@ impl ApiError {
             Self::Method { allow, .. } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
-            Self::Overloaded(after) | Self::NotReady(after) => {
+            Self::Overloaded(after)
+            | Self::NotReady(after)
+            | Self::TooManyJobs { retry_after: after, .. } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds(*after)));
             }
             Self::Rejected(_)
@@ -235,6 +262,10 @@ impl ApiError {
             Self::Field { field, .. } => {
                 (400, "invalid-field", "Invalid field", json!({ "field": field }))
             }
+            Self::Parameter { name, .. } => {
+                (422, "invalid-parameter", "Invalid parameter", json!({ "parameter": name }))
+            }
+            Self::UnknownJob(_) => (404, "unknown-job", "Unknown job", Value::Null),
             Self::TooManyTickers { limit, .. } => {
                 (422, "too-many-tickers", "Too many tickers", json!({ "limit": limit }))
             }
@@ -252,13 +283,19 @@ impl ApiError {
             Self::NotReady(after) => {
                 (503, "not-ready", "Model not ready", json!({ "retry_after_s": seconds(*after) }))
             }
+            Self::TooManyJobs { limit, retry_after } => {
+                let more = json!({ "limit": limit, "retry_after_s": seconds(*retry_after) });
+                (503, "too-many-jobs", "Too many backtests", more)
+            }
             Self::Deadline(limit) => {
                 let more = json!({ "deadline_s": limit.as_secs_f64() });
                 (504, "deadline-exceeded", "Deadline exceeded", more)
             }
-            Self::Schema(_) | Self::Lake(_) | Self::Write(_) | Self::Internal(_) => {
-                (500, "internal", "Internal error", Value::Null)
-            }
+            Self::Schema(_)
+            | Self::Lake(_)
+            | Self::Write(_)
+            | Self::Backtest(_)
+            | Self::Internal(_) => (500, "internal", "Internal error", Value::Null),
         };
         let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Outside { status, kind, title, more }

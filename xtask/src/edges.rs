@@ -6,7 +6,7 @@ use cargo_metadata::{DependencyKind, Metadata};
 
 /// Which workspace crates a crate may depend on (normal and build
 /// dependencies). Changing it is a decision: see docs/decisions.
-const TABLE: [(&str, Allowed); 11] = [
+const TABLE: [(&str, Allowed); 12] = [
     ("domain", Allowed::Only(&[])),
     ("contract", Allowed::Only(&["domain"])),
     ("lake", Allowed::Only(&["domain"])),
@@ -14,8 +14,9 @@ const TABLE: [(&str, Allowed); 11] = [
     // Adapters are merged where they were trained and where they are fetched.
     ("inference", Allowed::Only(&["domain", "contract", "gradients"])),
     ("backtest", Allowed::Only(&["domain"])),
-    ("server", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest"])),
-    ("cli", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest"])),
+    ("study", Allowed::Only(&["domain", "contract", "lake", "backtest"])),
+    ("server", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest", "study"])),
+    ("cli", Allowed::Only(&["domain", "contract", "lake", "inference", "backtest", "study"])),
     ("trainer", {
         Allowed::Only(&["domain", "contract", "lake", "inference", "backtest", "gradients"])
     }),

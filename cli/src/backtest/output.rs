@@ -5,10 +5,13 @@ use std::path::Path;
 use anyhow::Context as _;
 use backtest::{
     Backtest, Evaluation, Judge,
-    bootstrap::{Estimate, Resampling, sharpe_difference, sharpe_distribution},
+    bootstrap::{
+        Estimate, Stationary, optimal_block_length, sharpe_difference, sharpe_distribution,
+    },
+    diebold_mariano_of_returns,
     metrics::{Metric, Unit, cagr, max_drawdown, sharpe, turnover, volatility},
     report::TearSheet,
-    statistics::{SharpeSample, deflated_sharpe},
+    statistics::{SharpeSample, Test, deflated_sharpe},
 };
 use lake::{Column, write_columns};
 use serde::Serialize;
@@ -117,6 +120,12 @@ fn interval(estimate: &Estimate) -> String {
     })
 }
 
+/// Mean block length of the interval that is shown.
+fn block(estimate: &Estimate) -> String {
+    let first = estimate.intervals.first();
+    first.map_or_else(String::new, |found| found.bootstrap.mean_block.to_string())
+}
+
 /// Prints the metrics that matter most.
 pub(crate) fn summary(backtest: &Backtest, evaluation: &Evaluation) -> anyhow::Result<()> {
     let provenance = &backtest.provenance;
@@ -154,23 +163,32 @@ pub(crate) struct Row {
     max_drawdown: Option<f64>,
     turnover: Option<f64>,
     deflated_sharpe: Option<f64>,
+    /// Mean block length that suits the difference of returns; none where it is undefined.
+    optimal_block: Option<f64>,
+    diebold_mariano: Option<Test>,
 }
 
-/// Computes the row of a run.
-pub(crate) fn headline(backtest: &Backtest, baseline: &Backtest, judge: &Judge) -> Row {
-    let returns = &backtest.returns;
-    let intervals = |distribution: &dyn Fn(&Resampling) -> backtest::bootstrap::Distribution| {
-        let interval = |bootstrap: &backtest::bootstrap::Stationary| {
-            let found = distribution(&Resampling::Stationary(*bootstrap));
-            backtest::bootstrap::BlockInterval {
-                bootstrap: *bootstrap,
-                interval: found.interval(judge.confidence),
-            }
-        };
-        judge.bootstraps.iter().map(interval).collect()
-    };
+/// Computes the row of a run. Where `is_block_free`, the difference from the baseline is
+/// resampled by blocks of the length that suits it.
+pub(crate) fn headline(
+    backtest: &Backtest,
+    baseline: &Backtest,
+    judge: &Judge,
+    is_block_free: bool,
+) -> Row {
+    let (returns, other) = (&backtest.returns, &baseline.returns);
+    let gaps: Vec<f64> = returns.iter().zip(other).map(|(own, other)| own - other).collect();
+    let optimal_block = optimal_block_length(&gaps);
+    let suited = optimal_block.filter(|_| is_block_free).map(|length| {
+        let length = length.round().max(1.0) as u32;
+        let bootstraps = judge.bootstraps.iter().take(1);
+        let bootstraps = bootstraps.map(|one| Stationary { mean_block: length, ..*one }).collect();
+        Judge { bootstraps, ..judge.clone() }
+    });
+    let paired = suited.as_ref().unwrap_or(judge);
     let own = sharpe(returns);
-    let difference = own.zip(sharpe(&baseline.returns)).map(|(own, other)| own - other);
+    let difference = own.zip(sharpe(other)).map(|(own, other)| own - other);
+    let horizon = backtest.provenance.config.horizon;
     let sample = SharpeSample::of(returns);
     let deflated = sample.and_then(|sample| deflated_sharpe(&sample, &judge.trial_sharpes));
     Row {
@@ -178,18 +196,20 @@ pub(crate) fn headline(backtest: &Backtest, baseline: &Backtest, judge: &Judge) 
         sharpe: Estimate {
             metric: Metric::Sharpe,
             value: own,
-            intervals: intervals(&|plan| sharpe_distribution(returns, plan)),
+            intervals: judge.intervals(|plan| sharpe_distribution(returns, plan)),
         },
         sharpe_difference: Estimate {
             metric: Metric::SharpeDifference,
             value: difference,
-            intervals: intervals(&|plan| sharpe_difference(returns, &baseline.returns, plan)),
+            intervals: paired.intervals(|plan| sharpe_difference(returns, other, plan)),
         },
         cagr: cagr(returns),
         volatility: volatility(returns),
         max_drawdown: max_drawdown(returns),
         turnover: backtest.weights().and_then(turnover),
         deflated_sharpe: deflated.map(|deflated| deflated.probability),
+        optimal_block,
+        diebold_mariano: diebold_mariano_of_returns(returns, other, horizon),
     }
 }
 
@@ -199,7 +219,7 @@ struct Comparison<'a> {
     provenance: &'a backtest::Provenance,
     baseline: &'a str,
     rows: &'a [Row],
-    definitions: [&'static backtest::metrics::Definition; 7],
+    definitions: [&'static backtest::metrics::Definition; 8],
 }
 
 /// Prints a comparison, and writes it where a directory is given.
@@ -221,35 +241,7 @@ pub(crate) fn comparison(
         config.costs.commission_bps,
         rows.len(),
     );
-    say!(
-        "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5}",
-        "strategy",
-        "Sharpe",
-        "[95 %]",
-        "CAGR",
-        "vol",
-        "max DD",
-        "turn",
-        "diff",
-        "[95 %]",
-        "DSR"
-    );
-    for row in rows {
-        let fraction = |metric, value| shown(metric, value);
-        say!(
-            "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5}",
-            row.strategy,
-            shown(Metric::Sharpe, row.sharpe.value),
-            interval(&row.sharpe),
-            fraction(Metric::Cagr, row.cagr),
-            fraction(Metric::Volatility, row.volatility),
-            fraction(Metric::MaxDrawdown, row.max_drawdown),
-            shown(Metric::Turnover, row.turnover),
-            shown(Metric::SharpeDifference, row.sharpe_difference.value),
-            interval(&row.sharpe_difference),
-            shown(Metric::DeflatedSharpe, row.deflated_sharpe),
-        );
-    }
+    table(rows)?;
     let Some(dir) = out else { return Ok(()) };
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let shown = [
@@ -260,6 +252,7 @@ pub(crate) fn comparison(
         Metric::MaxDrawdown,
         Metric::Turnover,
         Metric::DeflatedSharpe,
+        Metric::DieboldMariano,
     ];
     let definitions = shown.map(Metric::definition);
     let file = Comparison { provenance: &first.provenance, baseline: other, rows, definitions };
@@ -267,5 +260,45 @@ pub(crate) fn comparison(
     let text = serde_json::to_string_pretty(&file)?;
     std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     say!("the comparison is in {}", path.display());
+    Ok(())
+}
+
+fn table(rows: &[Row]) -> anyhow::Result<()> {
+    say!(
+        "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
+        "strategy",
+        "Sharpe",
+        "[95 %]",
+        "CAGR",
+        "vol",
+        "max DD",
+        "turn",
+        "diff",
+        "[95 %]",
+        "block",
+        "DM p",
+        "DSR"
+    );
+    for row in rows {
+        say!(
+            "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
+            row.strategy,
+            shown(Metric::Sharpe, row.sharpe.value),
+            interval(&row.sharpe),
+            shown(Metric::Cagr, row.cagr),
+            shown(Metric::Volatility, row.volatility),
+            shown(Metric::MaxDrawdown, row.max_drawdown),
+            shown(Metric::Turnover, row.turnover),
+            shown(Metric::SharpeDifference, row.sharpe_difference.value),
+            interval(&row.sharpe_difference),
+            block(&row.sharpe_difference),
+            row.diebold_mariano.map_or("n/a".to_owned(), |test| format!("{:.3}", test.p_value)),
+            shown(Metric::DeflatedSharpe, row.deflated_sharpe),
+        );
+    }
+    say!(
+        "diff: Sharpe ratio less the baseline's, its interval by blocks of so many sessions; \
+         DM p: of equal returns (Diebold-Mariano); DSR: deflated Sharpe ratio"
+    );
     Ok(())
 }

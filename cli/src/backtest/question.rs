@@ -1,15 +1,12 @@
 //! Span, costs and limits as a person types them.
 
-use anyhow::Context as _;
 use backtest::{BacktestError, Config, Costs, Limits, Market};
 use chrono::NaiveDate;
 use clap::Args;
+use inference::model::ModelManifest;
 use lake::DEFAULT_UNIVERSE;
 use std::path::PathBuf;
-
-/// Sessions before the first decision where no start is given: seven years, to fit and to
-/// look back on, but no more than a quarter of all.
-const HISTORY_SESSIONS: usize = 7 * 252;
+use study::span;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Question {
@@ -65,10 +62,18 @@ pub(crate) struct Question {
     /// Seed of the bootstrap and of strategies that draw.
     #[arg(long, default_value_t = 42)]
     pub(crate) seed: u64,
-    /// Recommendations of a model: JSON lines as `r2r thesis --json` prints them, one answer
-    /// a line; ticker, as_of, decision.label and decision.probs are read.
+    /// Recommendations that strategy decisions follows: JSON lines as `r2r thesis --json` prints
+    /// them, one answer a line; ticker, as_of, decision.label and decision.probs are read.
+    /// Where no file is given, --model writes them, and what it has written is kept.
     #[arg(long)]
     pub(crate) decisions: Option<PathBuf>,
+    /// Model that writes what strategy decisions follows: name of a manifest, or path of a GGUF
+    /// file.
+    #[arg(long, default_value = ModelManifest::DEFAULT, conflicts_with = "decisions")]
+    pub(crate) model: String,
+    /// Seed of its sampler.
+    #[arg(long, default_value_t = 0, conflicts_with = "decisions")]
+    pub(crate) decision_seed: u64,
     /// Days after which a recommendation is no longer followed.
     #[arg(long, default_value_t = 45)]
     pub(crate) decision_days: u32,
@@ -82,12 +87,9 @@ impl Question {
     }
 
     /// Returns the question with the dates that were left to the market.
-    pub(crate) fn config(&self, market: &Market) -> anyhow::Result<Config> {
-        let sessions = market.sessions();
-        let history = HISTORY_SESSIONS.min(sessions.len() / 4);
-        let last = sessions.last().context("the market has no sessions")?;
-        let config =
-            self.filled(self.start.unwrap_or(sessions[history]), self.end.unwrap_or(*last));
+    pub(crate) fn config(&self, market: &Market) -> Result<Config, BacktestError> {
+        let (start, end) = span(market, self.start, self.end);
+        let config = self.filled(start, end);
         config.check()?;
         Ok(config)
     }

@@ -90,14 +90,15 @@ pub(crate) async fn run(args: &Sweep, data_dir: &Path) -> anyhow::Result<()> {
     args.question.check()?;
     let bar = progress()?;
     let data = Data::load(&args.question, &[], data_dir, &bar).await?;
-    let config = args.question.config(&data.market)?;
+    let config = data.config.clone();
     let sizes = args.sizes();
-    let days = data.market.rows(config.start, config.end)?.len();
+    let days = data.market().rows(config.start, config.end)?.len();
     let folds = sizes.folds(days, config.horizon)?;
     let grid = args.grid();
     bar.set_length(grid.len() as u64);
     bar.set_message("running parameters; Ctrl-C stops");
-    let (market, trials) = in_background(data.market, config.clone(), grid, bar.clone()).await?;
+    let (market, trials) =
+        in_background(data.into_market(), config.clone(), grid, bar.clone()).await?;
     bar.set_message("judging");
     let picks = walk_forward_picks(&trials, &folds);
     let mut switching = Switching::new(args.grid(), picks.clone());

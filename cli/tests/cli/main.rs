@@ -207,6 +207,59 @@ fn a_backtest_is_the_same_bytes_and_names_what_is_wrong() {
     assert!(line.contains("train_size, purged_size and test_size"), "{line}");
 }
 
+/// A run that is killed while the model decides goes on from what it has kept.
+#[test]
+fn recommendations_of_a_model_are_kept_as_they_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    // A seed of its own, so that nothing is kept of it: one day of decision, twenty names.
+    let args = [
+        &["backtest", "compare", "--strategies", "decisions", "--out", out][..],
+        &["--start", "2022-10-03", "--end", "2022-12-01", "--horizon", "42"],
+        &["--decision-seed", "271828", "--resamples", "50"],
+    ]
+    .concat();
+    let entries =
+        |dir: &Path| fs::read_dir(dir).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let derived = data_dir().join("derived");
+    let kept = || {
+        entries(&derived).flat_map(|snapshot| entries(&snapshot)).find(|path| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            text.lines().next().is_some_and(|line| line.contains("\"seed\":271828"))
+        })
+    };
+    kept().into_iter().for_each(|path| fs::remove_file(path).unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_r2r"));
+    let mut first = command.args(&args).env("R2R_DATA_DIR", data_dir()).spawn().unwrap();
+    let lines = || {
+        let text = kept().map(|path| fs::read_to_string(path).unwrap()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let begin = std::time::Instant::now();
+    while lines().len() < 4 && begin.elapsed() < std::time::Duration::from_secs(120) {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let before = lines();
+    assert!((4..21).contains(&before.len()), "{before:?}");
+    let table = stdout(&args);
+    assert!(table.contains("decisions(smollm2-135m-instruct, days=45)"), "{table}");
+    let after = lines();
+    // The receipt and a line for each name; the last one may have been cut off.
+    assert_eq!(after.len(), 21);
+    assert_eq!(after[..before.len() - 1], before[..before.len() - 1]);
+    let comparison = fs::read_to_string(dir.path().join("compare.json")).unwrap();
+    assert_eq!(stdout(&args), table);
+    assert_eq!(fs::read_to_string(dir.path().join("compare.json")).unwrap(), comparison);
+    // What is kept is what a file of answers is.
+    let file = kept().unwrap();
+    let file = file.to_str().unwrap();
+    let given = [&args[..args.len() - 4], &["--resamples", "50", "--decisions", file]].concat();
+    assert_eq!(stdout(&given), table);
+    fs::remove_file(file).unwrap();
+}
+
 #[test]
 fn a_model_that_is_missing_or_not_the_promised_one_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();

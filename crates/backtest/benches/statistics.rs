@@ -1,5 +1,5 @@
-//! Bootstrap, overfitting and calibration on one core. The peer of the first is arch on
-//! the same work: `benches/arch_peer.py`.
+//! Bootstrap, overfitting and calibration on one core. `benches/peers.rs` sets the first
+//! beside arch.
 
 use std::hint::black_box;
 

@@ -16,6 +16,9 @@
 
 use std::{collections::VecDeque, ops::Range};
 
+use chrono::NaiveDate;
+use domain::Ticker;
+
 use crate::{
     ActionKind, BacktestError, Choice, Config, Detail, FillCosts, Frame, Market, Strategy, Trade,
     TradeKind,
@@ -37,20 +40,76 @@ pub fn run(
     config: &Config,
     detail: Detail,
 ) -> Result<crate::Backtest, BacktestError> {
-    config.check()?;
-    market.check(config)?;
-    let rows = market.rows(config.start, config.end)?;
-    let needed = config.delay + 2;
-    if rows.len() < needed {
-        let what = "a decision, its trade and a day after it";
-        return Err(BacktestError::ShortSpan { found: rows.len(), needed, what });
-    }
+    let rows = checked_rows(market, config)?;
     let mut book = Book::new(market, config, rows, detail);
     for row in book.rows.clone() {
         book.session(row);
         book.decide(row, strategy)?;
     }
     Ok(book.log.finish(market, strategy.name(), config))
+}
+
+/// Returns the sessions on which a strategy is asked to decide, each with the names that can
+/// be traded then.
+///
+/// # Errors
+/// As [`run`], but for weights.
+pub fn decision_days<'m>(
+    market: &'m Market,
+    config: &Config,
+) -> Result<Vec<(NaiveDate, Vec<&'m Ticker>)>, BacktestError> {
+    let rows = checked_rows(market, config)?;
+    let listed = |row: usize| {
+        let names = market.tickers().enumerate();
+        names.filter(|(name, _)| market.has_session(row, *name)).map(|(_, ticker)| ticker).collect()
+    };
+    let days = rows.clone().filter(|row| is_decision(config, &rows, *row));
+    Ok(days.map(|row| (market.sessions()[row], listed(row))).collect())
+}
+
+fn checked_rows(market: &Market, config: &Config) -> Result<Range<usize>, BacktestError> {
+    config.check()?;
+    market.check(config)?;
+    let rows = market.rows(config.start, config.end)?;
+    let needed = config.delay.saturating_add(2);
+    if rows.len() < needed {
+        let what = "a decision, its trade and a day after it";
+        return Err(BacktestError::ShortSpan { found: rows.len(), needed, what });
+    }
+    if config.tranches() > rows.len() {
+        let (name, value) = ("horizon", config.horizon.to_string());
+        let remedy = "more decisions would overlap than the span has sessions: give a shorter one";
+        return Err(BacktestError::BadParameter { name, value, remedy });
+    }
+    Ok(rows)
+}
+
+/// Tells whether a row is one of decision; what could not be traded before the last session
+/// is not decided.
+const fn is_decision(config: &Config, rows: &Range<usize>, row: usize) -> bool {
+    let is_late = row + config.delay + 1 >= rows.end;
+    (row - rows.start).is_multiple_of(config.decide_every) && !is_late
+}
+
+/// Names that are added up side by side: a sum that waits for the one before takes four
+/// times as long.
+const LANES: usize = 4;
+
+/// Returns the value of long and of short positions, both without a sign.
+fn sides(held: &[f64], closes: &[f64]) -> (f64, f64) {
+    let (mut long, mut short) = ([0.0; LANES], [0.0; LANES]);
+    let mut add = |held: &[f64], closes: &[f64]| {
+        for (lane, (shares, close)) in held.iter().zip(closes).enumerate() {
+            let value = shares * close;
+            long[lane] += value.max(0.0);
+            short[lane] -= value.min(0.0);
+        }
+    };
+    let (whole, rest) = held.as_chunks::<LANES>();
+    let (whole_closes, rest_closes) = closes.as_chunks::<LANES>();
+    whole.iter().zip(whole_closes).for_each(|(held, closes)| add(held, closes));
+    add(rest, rest_closes);
+    (long.iter().sum(), short.iter().sum())
 }
 
 /// A decision on its way to the market.
@@ -180,12 +239,7 @@ impl<'m> Book<'m> {
 
     /// Values positions at the close and returns equity.
     fn value(&mut self, row: usize) -> f64 {
-        let (mut long, mut short) = (0.0, 0.0);
-        for (shares, close) in self.held.iter().zip(self.market.closes(row)) {
-            let value = shares * close;
-            long += value.max(0.0);
-            short -= value.min(0.0);
-        }
+        let (long, short) = sides(&self.held, self.market.closes(row));
         (self.day.long, self.day.short) = (long, short);
         self.short_value = short;
         self.cash + long - short
@@ -281,12 +335,9 @@ impl<'m> Book<'m> {
         self.value(row);
     }
 
-    /// Asks the strategy on days of decision; what could not be traded before the last
-    /// session is not asked for.
+    /// Asks the strategy on days of decision.
     fn decide(&mut self, row: usize, strategy: &mut dyn Strategy) -> Result<(), BacktestError> {
-        let day = row - self.rows.start;
-        let is_late = row + self.config.delay + 1 >= self.rows.end;
-        if !day.is_multiple_of(self.config.decide_every) || is_late || self.is_ruined {
+        if self.is_ruined || !is_decision(self.config, &self.rows, row) {
             return Ok(());
         }
         let mut weights = self.spare.pop().unwrap_or_else(|| vec![0.0; self.held.len()]);

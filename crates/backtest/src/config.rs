@@ -182,7 +182,7 @@ mod tests {
         for (bad, message) in [
             (
                 Config { start: good.end, end: good.start, ..good.clone() },
-                "the span ends on 2000-01-03, before it starts on 2001-01-03: exchange --start and --end",
+                "the span ends on 2000-01-03, before it starts on 2001-01-03: exchange start and end",
             ),
             (Config { horizon: 0, ..good.clone() }, "horizon is 0: give at least one session"),
             (

@@ -25,7 +25,7 @@ pub enum BacktestError {
     #[error("{0} occurs twice among the names: give each name one history")]
     DuplicateTicker(Ticker),
     /// The last date is before the first.
-    #[error("the span ends on {end}, before it starts on {start}: exchange --start and --end")]
+    #[error("the span ends on {end}, before it starts on {start}: exchange start and end")]
     ReversedDates {
         /// First date.
         start: NaiveDate,

@@ -1,16 +1,15 @@
 //! Every number a report shows of a run, in the order of the table of metrics.
 
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 use chrono::NaiveDate;
-use domain::{Label, LabelProbs};
 use serde::Serialize;
 
 use crate::{
-    Backtest,
+    Backtest, Forecast,
     bootstrap::{
-        BlockInterval, Distribution, Estimate, MEAN_BLOCKS, Resampling, Stationary, estimate,
-        paired_distribution, sharpe_difference,
+        BlockInterval, Distribution, Estimate, Interval, MEAN_BLOCKS, Resampling, Stationary,
+        estimate, paired_distribution, sharpe_difference,
     },
     metrics::{
         Metric, Weights, drawdown_at_equal_volatility, flip_rate, hit_rate, holding_period,
@@ -18,7 +17,8 @@ use crate::{
     },
     reliability::{Bin, brier, classwise_ece, ece, log_loss, reliability, surprise},
     statistics::{
-        DayLosses, SharpeSample, deflated_sharpe, log_loss_skill, newey_west, probabilistic_sharpe,
+        DayLosses, SharpeSample, Test, deflated_sharpe, diebold_mariano, log_loss_skill,
+        newey_west, probabilistic_sharpe,
     },
 };
 
@@ -43,13 +43,24 @@ impl Judge {
     /// Judges a single trial, with intervals by blocks of a month and of a quarter.
     #[must_use]
     pub fn new(resamples: u32, seed: u64) -> Self {
-        let bootstrap = |mean_block| Stationary { mean_block, resamples, seed };
-        let bootstraps =
-            if resamples == 0 { Vec::new() } else { MEAN_BLOCKS.map(bootstrap).into() };
+        Self::with_blocks(resamples, seed, &MEAN_BLOCKS)
+    }
+
+    /// Judges a single trial, with intervals by blocks of these mean lengths in days; without
+    /// intervals where there are no resamples.
+    #[must_use]
+    pub fn with_blocks(resamples: u32, seed: u64, mean_blocks: &[u32]) -> Self {
+        let bootstrap = |mean_block: &u32| Stationary { mean_block: *mean_block, resamples, seed };
+        let blocks = if resamples == 0 { &[][..] } else { mean_blocks };
+        let bootstraps = blocks.iter().map(bootstrap).collect();
         Self { bootstraps, confidence: Self::CONFIDENCE, trial_sharpes: Vec::new() }
     }
 
-    fn intervals(&self, distribution: impl Fn(&Resampling) -> Distribution) -> Vec<BlockInterval> {
+    /// Returns the interval of a statistic by each bootstrap.
+    pub fn intervals(
+        &self,
+        distribution: impl Fn(&Resampling) -> Distribution,
+    ) -> Vec<BlockInterval> {
         let interval = |bootstrap: &Stationary| {
             let found = distribution(&Resampling::Stationary(*bootstrap));
             BlockInterval { bootstrap: *bootstrap, interval: found.interval(self.confidence) }
@@ -58,19 +69,39 @@ impl Judge {
     }
 }
 
-/// A forecast of a name whose label has become known.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Forecast {
-    /// Position of the name.
-    pub name: usize,
-    /// Date of the forecast.
-    pub date: NaiveDate,
-    /// Probabilities of the classes.
-    pub probs: [f64; 5],
-    /// Frequencies of the classes among labels known by then, the forecast without skill.
-    pub prior: [f64; 5],
-    /// Class that came true.
-    pub class: usize,
+/// A judge at work, who can be stopped before each interval: they are what takes time.
+struct Work<'a> {
+    judge: &'a Judge,
+    /// Told how many intervals are done, of how many; false stops the work.
+    go_on: &'a dyn Fn(usize, usize) -> bool,
+    all: usize,
+    done: Cell<usize>,
+    is_stopped: Cell<bool>,
+}
+
+impl<'a> Work<'a> {
+    fn new(judge: &'a Judge, metrics: usize, go_on: &'a dyn Fn(usize, usize) -> bool) -> Self {
+        let all = metrics * judge.bootstraps.len();
+        Self { judge, go_on, all, done: Cell::new(0), is_stopped: Cell::new(false) }
+    }
+
+    fn each(&self, interval: impl Fn(&Stationary) -> Option<Interval>) -> Vec<BlockInterval> {
+        let one = |bootstrap: &Stationary| {
+            let is_wanted = !self.is_stopped.get() && (self.go_on)(self.done.get(), self.all);
+            self.is_stopped.set(!is_wanted);
+            self.done.set(self.done.get() + 1);
+            let interval = if is_wanted { interval(bootstrap) } else { None };
+            BlockInterval { bootstrap: *bootstrap, interval }
+        };
+        self.judge.bootstraps.iter().map(one).collect()
+    }
+
+    fn intervals(&self, distribution: impl Fn(&Resampling) -> Distribution) -> Vec<BlockInterval> {
+        self.each(|bootstrap| {
+            let found = distribution(&Resampling::Stationary(*bootstrap));
+            found.interval(self.judge.confidence)
+        })
+    }
 }
 
 /// What a report says of a run.
@@ -106,15 +137,60 @@ pub fn evaluate(
     forecasts: &[Forecast],
     judge: &Judge,
 ) -> Evaluation {
-    let baseline = baseline.filter(|baseline| baseline.sessions == backtest.sessions);
-    let mut estimates = of_run(backtest, judge);
-    estimates.extend(
-        baseline
-            .into_iter()
-            .flat_map(|baseline| comparison(&backtest.returns, &baseline.returns, judge)),
-    );
+    let metrics = interval_metrics(backtest, baseline, forecasts);
+    evaluated(backtest, baseline, forecasts, &Work::new(judge, metrics, &|_, _| true))
+}
+
+/// [`evaluate`] as work that can be watched and stopped: `go_on` is told how many intervals
+/// are done, of how many, before each of them. None where it answered false.
+#[must_use]
+pub fn evaluate_while(
+    backtest: &Backtest,
+    baseline: Option<&Backtest>,
+    forecasts: &[Forecast],
+    judge: &Judge,
+    go_on: &dyn Fn(usize, usize) -> bool,
+) -> Option<Evaluation> {
+    let metrics = interval_metrics(backtest, baseline, forecasts);
+    let work = Work::new(judge, metrics, go_on);
+    let evaluation = evaluated(backtest, baseline, forecasts, &work);
+    (!work.is_stopped.get()).then_some(evaluation)
+}
+
+/// Counts the metrics that get intervals.
+fn interval_metrics(
+    backtest: &Backtest,
+    baseline: Option<&Backtest>,
+    forecasts: &[Forecast],
+) -> usize {
+    let of_returns = Metric::all().iter().filter(|row| has_interval_of_returns(row.metric));
+    let compared = if same_sessions(backtest, baseline).is_some() { 2 } else { 0 };
+    let forecast = if forecasts.is_empty() { 0 } else { 3 };
+    of_returns.count() + usize::from(!backtest.days.is_empty()) + compared + forecast
+}
+
+fn has_interval_of_returns(metric: Metric) -> bool {
+    metric.of_returns().is_some() && metric.definition().has_interval
+}
+
+/// Returns the baseline if it can be compared with.
+fn same_sessions<'b>(backtest: &Backtest, baseline: Option<&'b Backtest>) -> Option<&'b Backtest> {
+    baseline.filter(|baseline| baseline.sessions == backtest.sessions)
+}
+
+fn evaluated(
+    backtest: &Backtest,
+    baseline: Option<&Backtest>,
+    forecasts: &[Forecast],
+    work: &Work<'_>,
+) -> Evaluation {
+    let judge = work.judge;
+    let baseline = same_sessions(backtest, baseline);
+    let mut estimates = of_run(backtest, work);
+    estimates
+        .extend(baseline.into_iter().flat_map(|baseline| comparison(backtest, baseline, work)));
     estimates.extend(of_luck(&backtest.returns, judge));
-    estimates.extend(of_forecasts(forecasts, judge));
+    estimates.extend(of_forecasts(forecasts, work));
     estimates.sort_by_key(|estimate| estimate.metric);
     let (probs, classes) = columns(forecasts);
     Evaluation {
@@ -130,17 +206,25 @@ fn plain(metric: Metric, value: Option<f64>) -> Estimate {
     Estimate { metric, value, intervals: Vec::new() }
 }
 
-fn of_run(backtest: &Backtest, judge: &Judge) -> Vec<Estimate> {
+fn of_run(backtest: &Backtest, work: &Work<'_>) -> Vec<Estimate> {
     let returns = &backtest.returns;
-    let mut estimates: Vec<Estimate> = Metric::all()
-        .iter()
-        .filter(|definition| definition.metric.of_returns().is_some())
-        .map(|row| estimate(row.metric, returns, &judge.bootstraps, judge.confidence))
-        .collect();
+    let of_returns = |metric: Metric| {
+        let value = metric.of_returns()?(returns);
+        if !has_interval_of_returns(metric) {
+            return Some(plain(metric, value));
+        }
+        let intervals = work.each(|bootstrap| {
+            let found = estimate(metric, returns, &[*bootstrap], work.judge.confidence);
+            found.intervals.first()?.interval
+        });
+        Some(Estimate { metric, value, intervals })
+    };
+    let metrics = Metric::all().iter().map(|row| row.metric);
+    let mut estimates: Vec<Estimate> = metrics.filter_map(of_returns).collect();
     if !backtest.days.is_empty() {
         let held = backtest.was_invested();
         let flags: Vec<f64> = held.iter().map(|held| f64::from(u8::from(*held))).collect();
-        let intervals = judge.intervals(|resampling| {
+        let intervals = work.intervals(|resampling| {
             paired_distribution(returns, &flags, resampling, |returns, flags| {
                 let held: Vec<bool> = flags.iter().map(|flag| *flag > 0.0).collect();
                 hit_rate(returns, &held)
@@ -161,21 +245,37 @@ fn of_run(backtest: &Backtest, judge: &Judge) -> Vec<Estimate> {
     estimates
 }
 
-fn comparison(returns: &[f64], baseline: &[f64], judge: &Judge) -> [Estimate; 2] {
+/// Tests whether a strategy loses less than its baseline, the loss of a day being its return
+/// with the other sign. Decisions look `horizon` sessions ahead, so that the losses of as many
+/// depend on each other. Positive: the strategy loses less.
+#[must_use]
+pub fn diebold_mariano_of_returns(
+    returns: &[f64],
+    baseline: &[f64],
+    horizon: usize,
+) -> Option<Test> {
+    let losses = |returns: &[f64]| returns.iter().map(|r| -r).collect::<Vec<f64>>();
+    diebold_mariano(&losses(baseline), &losses(returns), horizon)
+}
+
+fn comparison(backtest: &Backtest, baseline: &Backtest, work: &Work<'_>) -> [Estimate; 3] {
+    let horizon = backtest.provenance.config.horizon;
+    let (returns, baseline) = (&backtest.returns, &baseline.returns);
     let difference = |(own, other): (Option<f64>, Option<f64>)| Some(own? - other?);
     let sharpe = Estimate {
         metric: Metric::SharpeDifference,
         value: difference((sharpe(returns), sharpe(baseline))),
-        intervals: judge.intervals(|resampling| sharpe_difference(returns, baseline, resampling)),
+        intervals: work.intervals(|resampling| sharpe_difference(returns, baseline, resampling)),
     };
     let drawdown = Estimate {
         metric: Metric::DrawdownAtEqualVolatility,
         value: drawdown_at_equal_volatility(returns, baseline),
-        intervals: judge.intervals(|resampling| {
+        intervals: work.intervals(|resampling| {
             paired_distribution(returns, baseline, resampling, drawdown_at_equal_volatility)
         }),
     };
-    [sharpe, drawdown]
+    let test = diebold_mariano_of_returns(returns, baseline, horizon);
+    [sharpe, drawdown, plain(Metric::DieboldMariano, test.map(|test| test.statistic))]
 }
 
 fn of_luck(returns: &[f64], judge: &Judge) -> Vec<Estimate> {
@@ -199,7 +299,7 @@ fn columns(forecasts: &[Forecast]) -> (Vec<[f64; 5]>, Vec<usize>) {
     forecasts.iter().map(|forecast| (forecast.probs, forecast.class)).unzip()
 }
 
-fn of_forecasts(forecasts: &[Forecast], judge: &Judge) -> Vec<Estimate> {
+fn of_forecasts(forecasts: &[Forecast], work: &Work<'_>) -> Vec<Estimate> {
     if forecasts.is_empty() {
         return Vec::new();
     }
@@ -217,8 +317,7 @@ fn of_forecasts(forecasts: &[Forecast], judge: &Judge) -> Vec<Estimate> {
     let labels: Vec<Vec<usize>> = names.into_values().map(|n| n.into_values().collect()).collect();
     let skill = |bootstrap: &Stationary| {
         let resampling = Resampling::Stationary(*bootstrap);
-        let skill = log_loss_skill(&losses, &resampling, judge.confidence);
-        BlockInterval { bootstrap: *bootstrap, interval: skill.interval }
+        log_loss_skill(&losses, &resampling, work.judge.confidence).interval
     };
     let none = Resampling::Stationary(Stationary { mean_block: 1, resamples: 0, seed: 0 });
     vec![
@@ -226,19 +325,19 @@ fn of_forecasts(forecasts: &[Forecast], judge: &Judge) -> Vec<Estimate> {
         Estimate {
             metric: Metric::LogLoss,
             value: log_loss(&probs, &classes),
-            intervals: by_date(forecasts, judge, |forecast| {
+            intervals: by_date(forecasts, work, |forecast| {
                 surprise(forecast.probs[forecast.class])
             }),
         },
         Estimate {
             metric: Metric::LogLossSkill,
-            value: log_loss_skill(&losses, &none, judge.confidence).skill,
-            intervals: judge.bootstraps.iter().map(skill).collect(),
+            value: log_loss_skill(&losses, &none, work.judge.confidence).skill,
+            intervals: work.each(skill),
         },
         Estimate {
             metric: Metric::Brier,
             value: brier(&probs, &classes),
-            intervals: by_date(forecasts, judge, |forecast| {
+            intervals: by_date(forecasts, work, |forecast| {
                 brier(&[forecast.probs], &[forecast.class]).unwrap_or(f64::NAN)
             }),
         },
@@ -251,7 +350,7 @@ fn of_forecasts(forecasts: &[Forecast], judge: &Judge) -> Vec<Estimate> {
 /// market's move.
 fn by_date(
     forecasts: &[Forecast],
-    judge: &Judge,
+    work: &Work<'_>,
     loss: impl Fn(&Forecast) -> f64,
 ) -> Vec<BlockInterval> {
     let mut dates: BTreeMap<NaiveDate, (f64, f64)> = BTreeMap::new();
@@ -260,89 +359,54 @@ fn by_date(
         (*sum, *count) = (*sum + loss(forecast), *count + 1.0);
     }
     let (sums, counts): (Vec<f64>, Vec<f64>) = dates.into_values().unzip();
-    judge.intervals(|resampling| {
+    work.intervals(|resampling| {
         paired_distribution(&sums, &counts, resampling, |sums, counts| {
             Some(sums.iter().sum::<f64>() / counts.iter().sum::<f64>())
         })
     })
 }
 
-/// A label with the day on which it became known, which is after its horizon has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KnownLabel {
-    /// Position of the name.
-    pub name: usize,
-    /// Session it is about.
-    pub session: NaiveDate,
-    /// Day it became known.
-    pub known: NaiveDate,
-    /// Class.
-    pub label: Label,
-}
-
-/// Returns what counts of the classes let expect: their frequencies by the rule of
-/// succession (Laplace 1814), (n + 1) / (N + 5). A class that has not come true yet is not
-/// impossible; were it, the first time would count without bound against the prior.
-#[must_use]
-pub fn prior(counts: [usize; 5]) -> [f64; 5] {
-    let total = counts.iter().sum::<usize>() as f64;
-    counts.map(|count| (count as f64 + 1.0) / (total + 5.0))
-}
-
-/// Lines forecasts up with the labels that came true, and with the [`prior`] of the labels
-/// known on the day of the forecast. Forecasts without a label, or before the first one is
-/// known, are left out. Results are in order of dates and names.
-#[must_use]
-pub fn judged_forecasts(
-    forecasts: &[(usize, NaiveDate, LabelProbs)],
-    labels: &[KnownLabel],
-) -> Vec<Forecast> {
-    let class: BTreeMap<(NaiveDate, usize), usize> =
-        labels.iter().map(|known| ((known.session, known.name), known.label.index())).collect();
-    let mut by_known: Vec<&KnownLabel> = labels.iter().collect();
-    by_known.sort_by_key(|label| label.known);
-    let mut in_order: Vec<&(usize, NaiveDate, LabelProbs)> = forecasts.iter().collect();
-    in_order.sort_by_key(|(name, date, _)| (*date, *name));
-    let (mut counts, mut counted) = ([0_usize; 5], 0);
-    let mut judged = Vec::new();
-    for (name, date, probs) in in_order {
-        while let Some(label) = by_known.get(counted).filter(|label| label.known <= *date) {
-            counts[label.label.index()] += 1;
-            counted += 1;
-        }
-        let Some(class) = class.get(&(*date, *name)).filter(|_| counted > 0) else { continue };
-        let (name, date, probs, class) = (*name, *date, probs.values(), *class);
-        let prior = prior(counts);
-        judged.push(Forecast { name, date, probs, prior, class });
-    }
-    judged
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono::Days;
+
     use super::*;
+    use crate::{
+        Bar, Config, Detail, History, Market, Source, Strategy, run,
+        strategies::{BuyAndHold, EqualWeight},
+    };
 
     #[test]
-    fn a_forecast_is_judged_by_its_label_and_the_labels_known_then() {
-        let day = |day| NaiveDate::from_ymd_opt(2020, 1, day).unwrap();
-        let label = |name, session, known, label| KnownLabel {
-            name,
-            session: day(session),
-            known: day(known),
-            label,
+    fn an_evaluation_can_be_watched_and_stopped() {
+        let source = Source { universe: "T".to_owned(), snapshot: None, bias: String::new() };
+        let day = |row: u64| NaiveDate::default() + Days::new(row);
+        let bar = |row: u64| {
+            let close = 100.0 + (row * row % 17) as f64;
+            Bar { session: day(row), close, adjusted: close, volume: None }
         };
-        let labels = [
-            label(0, 1, 10, Label::Buy),
-            label(1, 1, 10, Label::Sell),
-            label(0, 12, 21, Label::SBuy),
-            label(1, 9, 20, Label::Hold),
-        ];
-        let probs = LabelProbs::new([0.0, 0.1, 0.2, 0.3, 0.4]).unwrap();
-        let forecasts = [(0, day(12), probs), (1, day(9), probs), (1, day(12), probs)];
-        let judged = judged_forecasts(&forecasts, &labels);
-        // The second is made before any label is known, the third has no label.
-        assert_eq!(judged.len(), 1);
-        assert_eq!(judged[0].class, Label::SBuy.index());
-        assert_eq!(judged[0].prior, [1.0, 2.0, 1.0, 2.0, 1.0].map(|n| n / 7.0));
+        let history = History {
+            ticker: "T".parse().unwrap(),
+            sector: None,
+            half_spread_bps: None,
+            bars: (0..80).map(bar).collect(),
+            actions: Vec::new(),
+        };
+        let market = Market::new(source, vec![history]).unwrap();
+        let config = Config::new(day(0), day(79));
+        let books =
+            |strategy: &mut dyn Strategy| run(&market, strategy, &config, Detail::Full).unwrap();
+        let (own, other) = (books(&mut EqualWeight), books(&mut BuyAndHold::default()));
+        let judge = Judge::new(20, 1);
+        let steps = Cell::new(0);
+        let watched = evaluate_while(&own, Some(&other), &[], &judge, &|done, all| {
+            assert_eq!(done, steps.replace(done + 1));
+            done < all
+        });
+        let plain = evaluate(&own, Some(&other), &[], &judge);
+        assert_eq!(watched, Some(plain.clone()));
+        let intervals = plain.estimates.iter().map(|estimate| estimate.intervals.len());
+        assert_eq!(intervals.sum::<usize>(), steps.get());
+        let stop = |done, _| done < 5;
+        assert_eq!(evaluate_while(&own, Some(&other), &[], &judge, &stop), None);
     }
 }

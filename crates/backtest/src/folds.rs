@@ -83,8 +83,8 @@ impl WalkForward {
     /// one fold.
     pub fn folds(&self, sessions: usize, horizon: usize) -> Result<Vec<Fold>, BacktestError> {
         self.check(horizon)?;
-        let first_test = self.train_size + self.purged_size;
-        let needed = first_test + self.test_size;
+        let first_test = self.train_size.saturating_add(self.purged_size);
+        let needed = first_test.saturating_add(self.test_size);
         if sessions < needed {
             let what = "train_size, purged_size and test_size";
             return Err(BacktestError::ShortSpan { found: sessions, needed, what });
@@ -96,8 +96,9 @@ impl WalkForward {
                 Window::Rolling => end - self.train_size,
                 Window::Expanding => 0,
             };
-            let embargoes =
-                folds.iter().map(|fold| fold.test.end..fold.test.end + self.embargo_size);
+            let embargoes = folds
+                .iter()
+                .map(|fold| fold.test.end..fold.test.end.saturating_add(self.embargo_size));
             let train = without(begin..end, embargoes);
             if train.is_empty() {
                 let value = self.train_size.to_string();

@@ -9,25 +9,7 @@ use crate::Market;
 /// and it has no way past its session: its constructor and its fields are private, and
 /// sessions are counted backwards, by numbers that have no sign.
 ///
-/// A strategy cannot name a session ahead:
-///
-/// ```compile_fail,E0600
-/// use backtest::{Choice, Frame, Strategy};
-///
-/// struct Tomorrow;
-///
-/// impl Strategy for Tomorrow {
-///     fn name(&self) -> String {
-///         "tomorrow".to_owned()
-///     }
-///     fn decide(&mut self, frame: &Frame<'_>, weights: &mut [f64]) -> Choice {
-///         weights[0] = frame.close(0, -1_usize).unwrap_or(0.0);
-///         Choice::Rebalance
-///     }
-/// }
-/// ```
-///
-/// The same with what is known compiles:
+/// A strategy may look as far back as there are sessions:
 ///
 /// ```
 /// use backtest::{Choice, Frame, Strategy};
@@ -39,11 +21,14 @@ use crate::Market;
 ///         "yesterday".to_owned()
 ///     }
 ///     fn decide(&mut self, frame: &Frame<'_>, weights: &mut [f64]) -> Choice {
-///         weights[0] = frame.close(0, 1_usize).unwrap_or(0.0);
+///         weights[0] = frame.close(0, 1).unwrap_or(0.0);
 ///         Choice::Rebalance
 ///     }
 /// }
 /// ```
+///
+/// With `-1` it would not compile: the files under `tests/backtest/look_ahead/` try that and
+/// other ways ahead.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'m> {
     market: &'m Market,
@@ -85,6 +70,13 @@ impl<'m> Frame<'m> {
     pub fn close(&self, name: usize, lag: usize) -> Option<f64> {
         let row = self.row.checked_sub(lag)?;
         self.market.adjusted(row).get(name).copied().filter(|close| *close > 0.0)
+    }
+
+    /// Returns the last adjusted closes of all names, `lag` sessions ago; 0 for a name before its
+    /// first.
+    #[must_use]
+    pub fn closes(&self, lag: usize) -> Option<&'m [f64]> {
+        Some(self.market.adjusted(self.row.checked_sub(lag)?))
     }
 
     /// Returns the return of a name from `from` sessions ago to `to` sessions ago.

@@ -17,6 +17,7 @@ mod costs;
 mod error;
 mod evaluation;
 mod folds;
+mod forecasts;
 mod frame;
 mod market;
 pub mod report;
@@ -26,14 +27,15 @@ mod strategy;
 pub mod sweep;
 mod timeline;
 
-pub use accounting::run;
+pub use accounting::{decision_days, run};
 pub use config::{Config, Costs, Limits};
 pub use costs::{FillCosts, peak_impact};
 pub use error::BacktestError;
 pub use evaluation::{
-    Evaluation, Forecast, Judge, KnownLabel, RELIABILITY_BINS, evaluate, judged_forecasts, prior,
+    Evaluation, Judge, RELIABILITY_BINS, diebold_mariano_of_returns, evaluate, evaluate_while,
 };
 pub use folds::{Fold, WalkForward, Window};
+pub use forecasts::{Forecast, KnownLabel, judged_forecasts, prior};
 pub use frame::Frame;
 pub use market::{Action, ActionKind, Bar, History, Market, Source};
 pub use result::{Backtest, CAPACITY_SHARE, Day, Detail, Position, Provenance, Trade, TradeKind};

@@ -282,7 +282,7 @@ impl Market {
             }),
         };
         if let Some(name) = volumeless {
-            let remedy = "leave it out, and give costs as --cost-bps";
+            let remedy = "leave it out, and give costs as cost_bps";
             if config.costs.impact > 0.0 {
                 return missing("market impact", "volumes", name, remedy);
             }

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::{
     Backtest, BacktestError, Choice, Config, Detail, Fold, Frame, Market, Strategy,
-    metrics::sharpe, run,
+    metrics::{max_drawdown, sharpe, total_return},
+    run,
 };
 
 /// Runs strategies beside each other, on the threads of the current rayon pool. Results
@@ -63,7 +64,8 @@ pub fn walk_forward_picks(trials: &[Backtest], folds: &[Fold]) -> Vec<Pick> {
         let mut best: Option<(usize, f64)> = None;
         for (i, trial) in trials.iter().enumerate() {
             returns.clear();
-            returns.extend(fold.train_sessions().filter_map(|at| trial.returns.get(at)));
+            let train = fold.train.iter().filter_map(|range| trial.returns.get(range.clone()));
+            train.for_each(|part| returns.extend_from_slice(part));
             let Some(found) = sharpe(&returns) else { continue };
             if best.is_none_or(|(_, best)| found > best) {
                 best = Some((i, found));
@@ -73,6 +75,38 @@ pub fn walk_forward_picks(trials: &[Backtest], folds: &[Fold]) -> Vec<Pick> {
         Pick { from, trial: best.map(|(i, _)| i), train_sharpe: best.map(|(_, sharpe)| sharpe) }
     };
     folds.iter().map(pick).collect()
+}
+
+/// What a run made in the test block of a fold.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TestBlock {
+    /// First session.
+    pub from: NaiveDate,
+    /// Last session.
+    pub to: NaiveDate,
+    /// Annual Sharpe ratio of the block.
+    pub sharpe: Option<f64>,
+    /// Return over the block.
+    pub total_return: Option<f64>,
+    /// Maximum drawdown within the block.
+    pub max_drawdown: Option<f64>,
+}
+
+/// Cuts a run into the test blocks of folds of its sessions.
+#[must_use]
+pub fn test_blocks(backtest: &Backtest, folds: &[Fold]) -> Vec<TestBlock> {
+    let block = |fold: &Fold| {
+        let returns = backtest.returns.get(fold.test.clone())?;
+        let sessions = backtest.sessions.get(fold.test.clone())?;
+        Some(TestBlock {
+            from: *sessions.first()?,
+            to: *sessions.last()?,
+            sharpe: sharpe(returns),
+            total_return: total_return(returns),
+            max_drawdown: max_drawdown(returns),
+        })
+    };
+    folds.iter().filter_map(block).collect()
 }
 
 /// Follows the pick of each fold, and pays for changing from one to the next. Holds cash

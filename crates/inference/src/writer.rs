@@ -29,6 +29,9 @@ use crate::{
 /// Time in which a new model must write its first thesis.
 const GOLDEN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Seed of that thesis.
+const GOLDEN_SEED: u64 = 0;
+
 /// The code that decides in which steps a plan is decoded, and with them the last
 /// bits of its logits.
 const DECODER: [&str; 8] = [
@@ -139,6 +142,12 @@ impl Writer {
         &self.engine
     }
 
+    /// Returns the receipt that answers about a snapshot have from the model that serves.
+    #[must_use]
+    pub fn receipt(&self, snapshot: Digest, seed: u64) -> Receipt {
+        self.edition.receipt(&self.engine.status().model, snapshot, seed, self.sampling)
+    }
+
     /// Writes a thesis with the model its place is for. Dropping the future cancels
     /// the decode.
     ///
@@ -149,7 +158,7 @@ impl Writer {
         let WriteRequest { seed, admission, timeout, claims } = ask;
         let plan = contract::plan(read);
         let request = GenerationRequest::new(plan.clone(), seed, self.sampling, timeout);
-        let receipt = self.edition.receipt(admission.model(), read, &request);
+        let receipt = self.edition.receipt(admission.model(), read.snapshot(), seed, self.sampling);
         let calibration = admission.model().calibration.clone();
         let generation = match claims {
             None => self.engine.generate_telling(request, admission, None).await?,
@@ -179,14 +188,15 @@ impl Writer {
         read: Arc<AsOfRead>,
     ) -> Result<(), InferenceError> {
         let plan = contract::plan(&read);
-        let golden = GenerationRequest::new(plan.clone(), 0, self.sampling, GOLDEN_TIMEOUT);
-        let (edition, request) = (self.edition.clone(), golden.clone());
+        let golden =
+            GenerationRequest::new(plan.clone(), GOLDEN_SEED, self.sampling, GOLDEN_TIMEOUT);
+        let (edition, sampling) = (self.edition.clone(), self.sampling);
         let accept = move |model: &ModelInfo, generation: &Generation| {
             let [first, others @ ..] = generation.code_logits;
             if others.iter().all(|logit| logit.to_bits() == first.to_bits()) {
                 return Err("its decision tells no label from another".to_owned());
             }
-            let receipt = edition.receipt(model, &read, &request);
+            let receipt = edition.receipt(model, read.snapshot(), GOLDEN_SEED, sampling);
             let thesis = compose(&read, &plan, generation, &model.calibration, receipt);
             thesis.map(drop).map_err(|error| {
                 let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
@@ -199,15 +209,21 @@ impl Writer {
 
 impl Edition {
     /// Returns the receipt of an answer: equal receipts name equal inputs.
-    fn receipt(&self, model: &ModelInfo, read: &AsOfRead, request: &GenerationRequest) -> Receipt {
+    fn receipt(
+        &self,
+        model: &ModelInfo,
+        snapshot: Digest,
+        seed: u64,
+        sampling: Sampling,
+    ) -> Receipt {
         Receipt {
             model: model.name.clone(),
             model_digest: model.digest,
-            snapshot_id: read.snapshot(),
+            snapshot_id: snapshot,
             contract_digest: self.contract_digest,
-            seed: request.seed,
-            temperature: decimal(request.sampling.temperature),
-            min_p: decimal(request.sampling.min_p),
+            seed,
+            temperature: decimal(sampling.temperature),
+            min_p: decimal(sampling.min_p),
             calibration: model.calibration.reference(),
             code_version: self.code_version.to_string(),
             build: model.build.clone(),

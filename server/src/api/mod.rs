@@ -1,5 +1,6 @@
 //! The API: one table of routes, one conversion from error to response.
 
+mod backtest;
 mod batch;
 mod health;
 mod observe;
@@ -66,6 +67,12 @@ async fn route(
         (&Method::POST, "/v1/batch/thesis") => {
             batch::answer(app, request_id, tenant, request).await
         }
+        (&Method::GET | &Method::HEAD, "/v1/backtest") => {
+            backtest::ask(&app, request.uri().query().unwrap_or_default()).await
+        }
+        (method, path) if path.starts_with(backtest::JOBS) => {
+            backtest::job(&app, request_id, method, &path[backtest::JOBS.len()..]).await
+        }
         (&Method::GET | &Method::HEAD, "/v1/healthz") => health::healthz(&app),
         (&Method::GET | &Method::HEAD, "/v1/tickers") => health::tickers(&app),
         (&Method::GET | &Method::HEAD, "/v1/metrics") => metrics(&app).await,
@@ -73,9 +80,10 @@ async fn route(
         (method, "/v1/thesis" | "/v1/batch/thesis") => {
             Err(ApiError::Method { method: method.clone(), allow: "POST" })
         }
-        (method, "/v1/healthz" | "/v1/tickers" | "/v1/metrics" | "/v1/openapi.json") => {
-            Err(ApiError::Method { method: method.clone(), allow: "GET, HEAD" })
-        }
+        (
+            method,
+            "/v1/backtest" | "/v1/healthz" | "/v1/tickers" | "/v1/metrics" | "/v1/openapi.json",
+        ) => Err(ApiError::Method { method: method.clone(), allow: "GET, HEAD" }),
         (_, path) => Err(ApiError::UnknownPath(path.chars().take(80).collect())),
     }
 }
@@ -83,14 +91,18 @@ async fn route(
 /// Names a route in metrics and logs. A path that is not a route could be
 /// anything and gets no label of its own.
 fn label(path: &str) -> &'static str {
-    const ROUTES: [&str; 6] = [
+    const ROUTES: [&str; 7] = [
         "/v1/thesis",
         "/v1/batch/thesis",
+        "/v1/backtest",
         "/v1/healthz",
         "/v1/tickers",
         "/v1/metrics",
         "/v1/openapi.json",
     ];
+    if path.starts_with(backtest::JOBS) {
+        return "/v1/backtest/jobs/{id}";
+    }
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("unknown")
 }
 
@@ -129,6 +141,7 @@ fn accepts(headers: &HeaderMap, kind: &str) -> bool {
 
 async fn metrics(app: &App) -> Result<Response<Body>, ApiError> {
     app.theses().publish_cache_sizes().await;
+    app.backtests().publish_cache_sizes().await;
     let mut response = Response::new(full(app.metrics().render()));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

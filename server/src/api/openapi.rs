@@ -5,10 +5,11 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
+    backtest::BacktestJob,
     health::{Health, ModelHealth, SnapshotHealth, TickerSpan, WorkerHealth},
     request::{BatchRequest, ThesisRequest},
 };
-use crate::problem::Problem;
+use crate::{backtests::BacktestQuery, problem::Problem};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,6 +17,9 @@ use crate::problem::Problem;
     paths(
         paths::thesis,
         paths::batch,
+        paths::backtest,
+        paths::backtest_job,
+        paths::backtest_job_cancel,
         paths::healthz,
         paths::tickers,
         paths::metrics,
@@ -24,6 +28,7 @@ use crate::problem::Problem;
     components(schemas(
         ThesisRequest,
         BatchRequest,
+        BacktestJob,
         Problem,
         Health,
         ModelHealth,
@@ -38,7 +43,9 @@ struct Api;
 mod paths {
     #![allow(dead_code, reason = "utoipa reads the attributes; nobody calls these")]
 
-    use super::{BatchRequest, Health, Problem, ThesisRequest, TickerSpan};
+    use super::{
+        BacktestJob, BacktestQuery, BatchRequest, Health, Problem, ThesisRequest, TickerSpan,
+    };
 
     #[utoipa::path(
         post, path = "/v1/thesis", tag = "theses", summary = "Write the thesis of one ticker",
@@ -68,6 +75,41 @@ mod paths {
         )
     )]
     pub(super) fn batch() {}
+
+    #[utoipa::path(
+        get, path = "/v1/backtest", tag = "backtests", summary = "What a strategy would have made",
+        description = "Metrics with intervals and conventions, a comparison with the baseline, and the test blocks of a walk-forward. Equal questions about equal data have equal answers. One backtest is computed at a time; what is not answered within a second is a job.",
+        params(BacktestQuery),
+        responses(
+            (status = 200, description = "`provenance`, `evaluation` (estimates with intervals), `definitions` (what each metric means), `totals` (costs and income), `trades`, `walk_forward`, and with `detail=full` the series and trades", body = Object, headers(("X-Cache" = String, description = "hit or miss"))),
+            (status = 202, description = "It takes longer; `Location` says where it will be, for as long as the server runs and has room to remember it", body = BacktestJob, headers(("Location" = String, description = "The job"), ("Retry-After" = u64, description = "Seconds"))),
+            (status = 422, description = "A parameter is unknown, occurs twice or is out of its range; `parameter` names it", body = Problem, content_type = "application/problem+json"),
+            (status = 500, description = "Internal error", body = Problem, content_type = "application/problem+json"),
+            (status = 503, description = "Too many backtests wait or run, with Retry-After", body = Problem, content_type = "application/problem+json"),
+        )
+    )]
+    pub(super) fn backtest() {}
+
+    #[utoipa::path(
+        get, path = "/v1/backtest/jobs/{id}", tag = "backtests", summary = "How far a backtest is, and its answer",
+        params(("id" = String, Path, description = "Id of the job")),
+        responses(
+            (status = 200, description = "The job", body = BacktestJob),
+            (status = 404, description = "Forgotten, or never was", body = Problem, content_type = "application/problem+json"),
+        )
+    )]
+    pub(super) fn backtest_job() {}
+
+    #[utoipa::path(
+        delete, path = "/v1/backtest/jobs/{id}", tag = "backtests", summary = "Stop a backtest, for all who asked the same",
+        description = "Answers when it has stopped. A job that is over stays what it is.",
+        params(("id" = String, Path, description = "Id of the job")),
+        responses(
+            (status = 200, description = "The job", body = BacktestJob),
+            (status = 404, description = "Forgotten, or never was", body = Problem, content_type = "application/problem+json"),
+        )
+    )]
+    pub(super) fn backtest_job_cancel() {}
 
     #[utoipa::path(
         get, path = "/v1/healthz", tag = "service", summary = "Whether the server lives and is ready",

@@ -14,7 +14,7 @@ use crate::{
 const QUICK: Duration = Duration::from_millis(50);
 
 /// Sends a request and compares status and problem with the snapshot `name`.
-fn check(server: &Server, name: &str, bytes: &[u8], status: u16) {
+pub(crate) fn check(server: &Server, name: &str, bytes: &[u8], status: u16) {
     let started = Instant::now();
     let answer = raw(server.address(), bytes);
     let took = started.elapsed();

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and prints what it measured"
 )]
 
+mod backtests;
 mod bad_input;
 mod client;
 mod faults;

@@ -18,7 +18,11 @@ pub(crate) fn squares(values: &[f64], mean: f64) -> f64 {
 /// Returns the sample standard deviation (ddof 1) of returns; none below two, and 0
 /// exactly if they do not vary.
 pub(crate) fn sample_deviation(returns: &[f64]) -> Option<f64> {
-    let mean = mean(returns)?;
+    deviation_from(returns, mean(returns)?)
+}
+
+/// [`sample_deviation`] where the mean is known.
+pub(crate) fn deviation_from(returns: &[f64], mean: f64) -> Option<f64> {
     if returns.len() < 2 {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::{
     drawdown::max_drawdown,
-    moments::{finite, mean, quantile, sample_deviation, shape},
+    moments::{deviation_from, finite, mean, quantile, sample_deviation, shape},
 };
 
 /// Trading days in a year, by which daily figures become annual ones.
@@ -18,8 +18,9 @@ pub fn sharpe(returns: &[f64]) -> Option<f64> {
 
 /// Sharpe ratio of a day, which PSR and DSR are stated in.
 pub(crate) fn daily_sharpe(returns: &[f64]) -> Option<f64> {
-    let deviation = sample_deviation(returns).filter(|deviation| *deviation > 0.0)?;
-    finite(mean(returns)? / deviation)
+    let mean = mean(returns)?;
+    let deviation = deviation_from(returns, mean).filter(|deviation| *deviation > 0.0)?;
+    finite(mean / deviation)
 }
 
 /// Annual Sortino ratio: mean over the root of the mean of min(r, 0)^2 over all days,

@@ -205,7 +205,7 @@ static DEFINITIONS: [Definition; 36] = [
     plain(Metric::NeweyWestT, "t of the mean return (Newey-West)", Unit::Ratio,
         "Mean over its standard error with Bartlett weights 1 - k / (L + 1) on L autocovariances (Newey and West 1987)."),
     plain(Metric::DieboldMariano, "Diebold-Mariano", Unit::Ratio,
-        "Mean of loss 1 less loss 2 over its error from h - 1 autocovariances, corrected by Harvey, Leybourne and Newbold; two-sided t(n - 1)."),
+        "Mean of the baseline's loss of a day (-r) less the strategy's over its error from h - 1 autocovariances, h the sessions held, corrected by Harvey, Leybourne and Newbold; two-sided t(n - 1). Positive: the strategy loses less."),
     plain(Metric::ProbabilisticSharpe, "Probabilistic Sharpe ratio", Unit::Probability,
         "Probability that the true Sharpe ratio is above a benchmark, given skewness and kurtosis (Bailey and Lopez de Prado 2012)."),
     plain(Metric::DeflatedSharpe, "Deflated Sharpe ratio", Unit::Probability,

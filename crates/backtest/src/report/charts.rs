@@ -90,7 +90,7 @@ fn years(backtest: &Backtest) -> Vec<Year> {
 pub(super) fn costs(backtest: &Backtest) -> Markup {
     let years = years(backtest);
     let most = years.iter().map(|year| year.parts.iter().sum::<f64>()).fold(0.0, f64::max);
-    let top = if most > 0.0 { most } else { 1.0 };
+    let top = if most > 0.0 { rounded_up(most) } else { 1.0 };
     let (height, left, right) = (150.0, 64.0, 12.0);
     let slot = (920.0 - left - right) / years.len().max(1) as f64;
     let y = |points: f64| 10.0 + height * (1.0 - points / top);
@@ -127,6 +127,13 @@ pub(super) fn costs(backtest: &Backtest) -> Markup {
             }
         }
     }
+}
+
+/// The least of 1, 2 and 5 times a power of ten that is not below a positive number.
+fn rounded_up(value: f64) -> f64 {
+    let decade = 10_f64.powf(value.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
+    steps.into_iter().find(|step| *step >= value).unwrap_or(value)
 }
 
 fn stack(parts: &[f64; 4]) -> [f64; 4] {

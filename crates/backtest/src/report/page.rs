@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Backtest, TradeKind,
     bootstrap::{BlockInterval, Estimate},
-    metrics::{Metric, drawdowns, rolling_sharpe},
+    metrics::{Definition, Metric, drawdowns, rolling_sharpe},
 };
 
 const STYLE: &str = include_str!("style.css");
@@ -22,6 +22,9 @@ const ROLLING_DAYS: usize = 252;
 
 /// Trades that are listed: the last ones.
 const LISTED_TRADES: usize = 24;
+
+/// Metrics that only charts show.
+const CHARTED: [Metric; 2] = [Metric::RollingSharpe, Metric::MonthlyReturn];
 
 /// Metrics that stand at the top.
 const HEADLINES: [Metric; 6] = [
@@ -95,10 +98,19 @@ fn interval(interval: &BlockInterval, metric: Metric) -> String {
     ends.unwrap_or_else(|| text::UNDEFINED.to_owned())
 }
 
+/// Metrics that the page shows, in the order of their footnotes.
+fn shown<'a>(sheet: &'a TearSheet<'_>) -> impl Iterator<Item = &'static Definition> + 'a {
+    let estimates = &sheet.evaluation.estimates;
+    let is_shown = |metric: Metric| {
+        CHARTED.contains(&metric) || estimates.iter().any(|estimate| estimate.metric == metric)
+    };
+    Metric::all().iter().filter(move |row| is_shown(row.metric))
+}
+
 /// A link to the footnote of a metric.
-fn note(metric: Metric) -> Markup {
-    let number = metric as usize + 1;
-    html! { sup { a href={ "#note-" (number) } { (number) } } }
+fn note(sheet: &TearSheet<'_>, metric: Metric) -> Markup {
+    let place = shown(sheet).position(|row| row.metric == metric);
+    html! { @if let Some(place) = place { sup { a href={ "#note-" (place + 1) } { (place + 1) } } } }
 }
 
 fn headlines(sheet: &TearSheet<'_>) -> Markup {
@@ -110,12 +122,17 @@ fn headlines(sheet: &TearSheet<'_>) -> Markup {
             @for estimate in HEADLINES.iter().filter_map(find) {
                 @let definition = estimate.metric.definition();
                 div class="tile" title=(definition.convention) {
-                    span class="name" { (definition.title) (note(estimate.metric)) }
+                    span class="name" { (definition.title) (note(sheet, estimate.metric)) }
                     span class="value" { (text::metric(estimate.metric, estimate.value)) }
                     @if let Some(first) = estimate.intervals.first() {
                         span class="interval" { (interval(first, estimate.metric)) }
                     }
                 }
+            }
+        }
+        @if let Some(first) = sheet.evaluation.estimates.iter().find_map(|e| e.intervals.first()) {
+            p class="caption" {
+                "In brackets: 95 % intervals, by blocks of " (first.bootstrap.mean_block) " sessions."
             }
         }
     }
@@ -133,7 +150,7 @@ fn figure(title: &str, note: Markup, plot: &Plot<'_>) -> Markup {
     html! {
         figure {
             h2 { (title) }
-            (draw(plot))
+            div class="scroll" { (draw(plot)) }
             figcaption { (note) }
         }
     }
@@ -183,10 +200,10 @@ fn curves(sheet: &TearSheet<'_>) -> Markup {
             "costs, on a logarithmic scale."
         }, &plot("Equity", wealth, true, 300.0, times)))
         (figure("Drawdown", html! {
-            "Wealth over its running maximum, less 1" (note(Metric::MaxDrawdown)) "."
+            "Fall of wealth from its running maximum, as a share of that" (note(sheet, Metric::MaxDrawdown)) "."
         }, &plot("Drawdown", vec![area("drawdown", "s1", falls)], false, 170.0, whole)))
         (figure("Rolling Sharpe ratio", html! {
-            "Of the " (ROLLING_DAYS) " sessions that end with each day" (note(Metric::RollingSharpe)) "."
+            "Of the " (ROLLING_DAYS) " sessions that end with each day" (note(sheet, Metric::RollingSharpe)) "."
         }, &plot("Rolling Sharpe ratio", rolling, false, 190.0, |value| number(value, 1))))
         (figure("Exposure", html! {
             "Value of long and short positions at each close as a share of equity; net is long less short."
@@ -200,8 +217,8 @@ fn months(sheet: &TearSheet<'_>) -> Markup {
             h2 { "Monthly returns, percent" }
             div class="scroll" { (charts::months(sheet.backtest)) }
             figcaption {
-                "Product of 1 + r over the sessions of a calendar month, less 1" (note(Metric::MonthlyReturn))
-                "; the last column is the product over the year. Colours are full at 10 %."
+                "Growth over the sessions of a calendar month" (note(sheet, Metric::MonthlyReturn))
+                "; the last column is that of the year. Blue is a gain, orange a loss; colours are full at 10 %."
             }
         }
     }
@@ -217,7 +234,7 @@ fn metrics(sheet: &TearSheet<'_>) -> Markup {
         let definition = estimate.metric.definition();
         html! {
             tr title=(definition.convention) {
-                th scope="row" { (definition.title) (note(estimate.metric)) }
+                th scope="row" { (definition.title) (note(sheet, estimate.metric)) }
                 td class="number" { (text::metric(estimate.metric, estimate.value)) }
                 @for at in 0..blocks.len() {
                     td class="number interval" {
@@ -274,10 +291,10 @@ fn reliability(sheet: &TearSheet<'_>) -> Markup {
             figcaption {
                 "How often the top label came true, by the probability that was said for it, over "
                 (number(evaluation.forecasts as f64, 0)) " forecasts; bars are the share of forecasts in each bin. "
-                "ECE " (text::metric(Metric::Ece, evaluation.value(Metric::Ece))) (note(Metric::Ece))
+                "ECE " (text::metric(Metric::Ece, evaluation.value(Metric::Ece))) (note(sheet, Metric::Ece))
                 " beside a log-loss skill of "
                 (text::metric(Metric::LogLossSkill, evaluation.value(Metric::LogLossSkill)))
-                (note(Metric::LogLossSkill)) " over the class prior: without skill, calibration is no evidence."
+                (note(sheet, Metric::LogLossSkill)) " over the class prior: without skill, calibration is no evidence."
             }
         }
     }
@@ -307,7 +324,7 @@ fn costs(sheet: &TearSheet<'_>) -> Markup {
     html! {
         figure {
             h2 { "Costs" }
-            (charts::costs(sheet.backtest))
+            div class="scroll" { (charts::costs(sheet.backtest)) }
             figcaption { "Costs of each calendar year in basis points of the year's average equity." }
             table class="metrics" {
                 thead { tr {
@@ -326,7 +343,7 @@ fn costs(sheet: &TearSheet<'_>) -> Markup {
                 }
             }
             p class="caption" {
-                "Amounts are in the currency of prices, for a capital of " (money(sheet.backtest.provenance.config.capital))
+                "Amounts are in the currency of prices, m for millions, for a capital of " (money(sheet.backtest.provenance.config.capital))
                 ". Traded value, bought and sold added: " (money(totals.traded)) ". Dividends received less paid: "
                 (money(totals.dividends)) "; interest received less paid: " (money(totals.interest)) "."
             }
@@ -354,7 +371,7 @@ fn trades(backtest: &Backtest) -> Markup {
         section {
             h2 { "Trades" }
             p class="caption" {
-                (number(backtest.trades.len() as f64, 0)) " trades of " (names.len()) " names. "
+                (number(backtest.trades.len() as f64, 0)) " trades of " (names.len()) " names; shares with a minus were sold. "
                 "Value is shares times the closing price they were traded at; costs are commission, half spread and impact."
             }
             div class="columns" {
@@ -403,18 +420,13 @@ const fn why(kind: TradeKind) -> &'static str {
 
 fn footnotes(sheet: &TearSheet<'_>) -> Markup {
     let provenance = &sheet.backtest.provenance;
-    let charted = [Metric::RollingSharpe, Metric::MonthlyReturn];
-    let is_used = |metric: Metric| {
-        charted.contains(&metric) || sheet.evaluation.estimates.iter().any(|e| e.metric == metric)
-    };
     let config = serde_json::to_string(&provenance.config).unwrap_or_default();
     html! {
         footer {
             h2 { "What the numbers mean" }
             ol {
-                @for definition in Metric::all().iter().filter(|row| is_used(row.metric)) {
-                    @let number = definition.metric as usize + 1;
-                    li id={ "note-" (number) } value=(number) { b { (definition.title) ". " } (definition.convention) }
+                @for (place, definition) in shown(sheet).enumerate() {
+                    li id={ "note-" (place + 1) } { b { (definition.title) ". " } (definition.convention) }
                 }
             }
             h2 { "Where they are from" }

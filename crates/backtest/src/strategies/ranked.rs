@@ -28,7 +28,14 @@ impl Sides {
 /// Ranks names by a score and writes the weights of the ends. Equal scores rank by ticker.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Ranking {
-    scored: Vec<(f64, usize)>,
+    /// Ranks of scores, the best first, with their names.
+    scored: Vec<(i64, usize)>,
+}
+
+/// Orders numbers from high to low as [`f64::total_cmp`] does, by one comparison of integers.
+const fn rank(score: f64) -> i64 {
+    let bits = score.to_bits().cast_signed();
+    !(bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed())
 }
 
 impl Ranking {
@@ -42,8 +49,8 @@ impl Ranking {
         self.scored.clear();
         let mut score = score;
         let listed = (0..weights.len()).filter(|name| frame.is_listed(*name));
-        self.scored.extend(listed.filter_map(|name| Some((score(name)?, name))));
-        self.scored.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        self.scored.extend(listed.filter_map(|name| Some((rank(score(name)?), name))));
+        self.scored.sort_unstable();
         let count = match sides {
             Sides::Long => top.min(self.scored.len()),
             // No name stands on both sides.
@@ -93,7 +100,11 @@ impl Strategy for Momentum {
     }
 
     fn decide(&mut self, frame: &Frame<'_>, weights: &mut [f64]) -> Choice {
-        let score = |name| frame.simple_return(name, self.lookback, self.skip);
+        let (from, to) = (frame.closes(self.lookback), frame.closes(self.skip));
+        let score = |name: usize| {
+            let (from, to) = (from?.get(name)?, to?.get(name)?);
+            (*from > 0.0).then(|| to / from - 1.0)
+        };
         self.ranking.weigh(frame, score, (self.top, self.sides), weights);
         Choice::Rebalance
     }
@@ -158,5 +169,17 @@ impl Strategy for RandomRanks {
         let score = |_| Some(self.random.random::<f64>());
         self.ranking.weigh(frame, score, (self.top, self.sides), weights);
         Choice::Rebalance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_order_numbers_from_high_to_low() {
+        let numbers = [f64::INFINITY, 1e300, 1.5, 1.0, 5e-324, 0.0, -0.0, -1e-9, -2.0, -1e300];
+        assert!(numbers.map(rank).is_sorted());
+        assert!(numbers.windows(2).all(|pair| rank(pair[0]) < rank(pair[1])));
     }
 }

@@ -1,10 +1,13 @@
 //! The books of small markets, by hand.
 
 use backtest::{
-    ActionKind, Backtest, BacktestError, Config, Costs, Detail, History, Limits, Market, Strategy,
-    TradeKind, peak_impact, run,
+    ActionKind, Backtest, BacktestError, Choice, Config, Costs, Detail, Frame, History, Limits,
+    Market, Strategy, TradeKind, decision_days, peak_impact, run,
     strategies::{BuyAndHold, EqualWeight},
 };
+
+use chrono::NaiveDate;
+use domain::Ticker;
 
 use crate::markets::{Scripted, day, market, name, with_action, with_volume};
 
@@ -231,6 +234,32 @@ fn whole_shares_are_rounded_towards_none() {
 }
 
 #[test]
+fn the_days_of_decision_are_those_a_strategy_is_asked_on() {
+    struct Asked(Vec<(NaiveDate, Vec<Ticker>)>);
+    impl Strategy for Asked {
+        fn name(&self) -> String {
+            "asked".to_owned()
+        }
+        fn decide(&mut self, frame: &Frame<'_>, _: &mut [f64]) -> Choice {
+            let listed = (0..frame.width()).filter(|name| frame.is_listed(*name));
+            let tickers = listed.filter_map(|name| frame.ticker(name).cloned()).collect();
+            self.0.push((frame.session(), tickers));
+            Choice::Keep
+        }
+    }
+    let market = market(vec![name("A", &[10.0; 9]), name("B", &[0.0, 0.0, 9.0, 9.0, 9.0])]);
+    for delay in [1, 3] {
+        let mut asked = Asked(Vec::new());
+        let config = Config { delay, ..config(9) };
+        run(&market, &mut asked, &config, Detail::Equity).unwrap();
+        let days = decision_days(&market, &config).unwrap().into_iter();
+        let days: Vec<_> =
+            days.map(|(day, names)| (day, names.into_iter().cloned().collect())).collect();
+        assert_eq!(asked.0, days);
+    }
+}
+
+#[test]
 fn what_cannot_be_run_says_why() {
     let fine = || name("A", &[10.0; 6]);
     let error = |histories, config: &Config| {
@@ -241,7 +270,7 @@ fn what_cannot_be_run_says_why() {
     assert_eq!(
         error(vec![fine()], &Config { costs: impact, ..config(6) }),
         "market impact needs volumes, which A has none of in this universe: leave it out, and give \
-         costs as --cost-bps"
+         costs as cost_bps"
     );
     let limits = Limits { sector: Some(0.2), ..Limits::default() };
     assert!(

@@ -10,7 +10,7 @@ use backtest::{
         BuyAndHold, ClassPrior, Consensus, Decision, EqualWeight, FollowDecisions, Momentum,
         RandomRanks, Sides, VolatilityTarget,
     },
-    sweep::{Switching, sweep, walk_forward_picks},
+    sweep::{Switching, sweep, test_blocks, walk_forward_picks},
 };
 use domain::{Label, Ticker};
 
@@ -238,6 +238,13 @@ fn each_fold_goes_on_with_what_was_best_before_it() {
         assert_eq!((pick.trial, pick.train_sharpe), (Some(best), Some(of(best))));
         assert_eq!(pick.from, trials[0].sessions[fold.test.start]);
     }
+    let blocks = test_blocks(&trials[0], &folds);
+    for (block, fold) in blocks.iter().zip(&folds) {
+        let sessions = &trials[0].sessions[fold.test.clone()];
+        assert_eq!((block.from, block.to), (sessions[0], sessions[sessions.len() - 1]));
+        assert_eq!(block.sharpe, sharpe(&trials[0].returns[fold.test.clone()]));
+    }
+    assert_eq!((blocks.len(), blocks.last().unwrap().to), (folds.len(), day(days - 1)));
     // It trades as the pick does: with one pick for ever, it is that pick.
     let always = vec![backtest::sweep::Pick { from: day(100), trial: Some(1), train_sharpe: None }];
     let mut switching = Switching::new(grid(), always);

@@ -1,0 +1,101 @@
+//! Forecasts of a model lined up with what came true.
+
+use std::collections::BTreeMap;
+
+use chrono::NaiveDate;
+use domain::{Label, LabelProbs};
+
+/// A forecast of a name whose label has become known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Forecast {
+    /// Position of the name.
+    pub name: usize,
+    /// Date of the forecast.
+    pub date: NaiveDate,
+    /// Probabilities of the classes.
+    pub probs: [f64; 5],
+    /// Frequencies of the classes among labels known by then, the forecast without skill.
+    pub prior: [f64; 5],
+    /// Class that came true.
+    pub class: usize,
+}
+
+/// A label with the day on which it became known, which is after its horizon has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownLabel {
+    /// Position of the name.
+    pub name: usize,
+    /// Session it is about.
+    pub session: NaiveDate,
+    /// Day it became known.
+    pub known: NaiveDate,
+    /// Class.
+    pub label: Label,
+}
+
+/// Returns what counts of the classes let expect: their frequencies by the rule of
+/// succession (Laplace 1814), (n + 1) / (N + 5). A class that has not come true yet is not
+/// impossible; were it, the first time would count without bound against the prior.
+#[must_use]
+pub fn prior(counts: [usize; 5]) -> [f64; 5] {
+    let total = counts.iter().sum::<usize>() as f64;
+    counts.map(|count| (count as f64 + 1.0) / (total + 5.0))
+}
+
+/// Lines forecasts up with the labels that came true, and with the [`prior`] of the labels
+/// known on the day of the forecast. Forecasts without a label, or before the first one is
+/// known, are left out. Results are in order of dates and names.
+#[must_use]
+pub fn judged_forecasts(
+    forecasts: &[(usize, NaiveDate, LabelProbs)],
+    labels: &[KnownLabel],
+) -> Vec<Forecast> {
+    let class: BTreeMap<(NaiveDate, usize), usize> =
+        labels.iter().map(|known| ((known.session, known.name), known.label.index())).collect();
+    let mut by_known: Vec<&KnownLabel> = labels.iter().collect();
+    by_known.sort_by_key(|label| label.known);
+    let mut in_order: Vec<&(usize, NaiveDate, LabelProbs)> = forecasts.iter().collect();
+    in_order.sort_by_key(|(name, date, _)| (*date, *name));
+    let (mut counts, mut counted) = ([0_usize; 5], 0);
+    let mut judged = Vec::new();
+    for (name, date, probs) in in_order {
+        while let Some(label) = by_known.get(counted).filter(|label| label.known <= *date) {
+            counts[label.label.index()] += 1;
+            counted += 1;
+        }
+        let Some(class) = class.get(&(*date, *name)).filter(|_| counted > 0) else { continue };
+        let (name, date, probs, class) = (*name, *date, probs.values(), *class);
+        let prior = prior(counts);
+        judged.push(Forecast { name, date, probs, prior, class });
+    }
+    judged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forecast_is_judged_by_its_label_and_the_labels_known_then() {
+        let day = |day| NaiveDate::from_ymd_opt(2020, 1, day).unwrap();
+        let label = |name, session, known, label| KnownLabel {
+            name,
+            session: day(session),
+            known: day(known),
+            label,
+        };
+        let labels = [
+            label(0, 1, 10, Label::Buy),
+            label(1, 1, 10, Label::Sell),
+            label(0, 12, 21, Label::SBuy),
+            label(1, 9, 20, Label::Hold),
+        ];
+        let probs = LabelProbs::new([0.0, 0.1, 0.2, 0.3, 0.4]).unwrap();
+        let forecasts = [(0, day(12), probs), (1, day(9), probs), (1, day(12), probs)];
+        let judged = judged_forecasts(&forecasts, &labels);
+        // The second is made before any label is known, the third has no label.
+        assert_eq!(judged.len(), 1);
+        assert_eq!(judged[0].class, Label::SBuy.index());
+        assert_eq!(judged[0].prior, [1.0, 2.0, 1.0, 2.0, 1.0].map(|n| n / 7.0));
+    }
+}

@@ -1,0 +1,136 @@
+//! Recommendations of a model, from files of answers to what a strategy follows.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use backtest::{Market, Timeline, strategies::Decision};
+use chrono::NaiveDate;
+use domain::{AsOf, LabelProbs, Ticker};
+use serde::{Deserialize, Serialize};
+
+use crate::StudyError;
+
+/// Name of a model whose answers do not say it.
+const UNNAMED: &str = "model";
+
+/// A recommendation, in the members an answer has for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recommendation {
+    /// Name it is about.
+    pub ticker: Ticker,
+    /// Date whose knowledge it rests on.
+    pub as_of: AsOf,
+    /// What is recommended.
+    pub decision: Decision,
+}
+
+/// Recommendations of one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recommendations {
+    /// Name of the model.
+    pub model: String,
+    /// One for each name and date.
+    pub rows: Vec<Recommendation>,
+}
+
+/// Recommendations about names of a market, as a strategy follows them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Followed {
+    model: String,
+    days: u32,
+    decisions: Timeline<Decision>,
+    forecasts: Vec<(usize, NaiveDate, LabelProbs)>,
+    strangers: usize,
+}
+
+/// What else is read of an answer, or of the first line of a file of kept decisions.
+#[derive(Debug, Deserialize)]
+struct Written {
+    receipt: Option<WrittenReceipt>,
+}
+
+#[derive(Debug, Deserialize)]
+struct WrittenReceipt {
+    model: Option<String>,
+}
+
+impl Recommendations {
+    /// Reads answers of `r2r thesis --json`, one a line; of files of kept decisions too.
+    ///
+    /// # Errors
+    /// Fails on a line that is none, and on a second one about the same name and date.
+    pub fn read(path: &Path) -> Result<Self, StudyError> {
+        let text = fs::read_to_string(path).map_err(StudyError::io("read decisions", path))?;
+        Self::parse(path, &text)
+    }
+
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, StudyError> {
+        let (mut rows, mut model) = (Vec::new(), None);
+        let mut seen: BTreeMap<(Ticker, AsOf), usize> = BTreeMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let bad = |reason: String| {
+                let (path, line) = (path.to_owned(), number + 1);
+                StudyError::BadLine { path, line, reason }
+            };
+            if line.trim().is_empty() {
+                continue;
+            }
+            let written: Written =
+                serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
+            model = model.or(written.receipt.and_then(|receipt| receipt.model));
+            let row = match serde_json::from_str::<Recommendation>(line) {
+                Ok(row) => row,
+                Err(_) if number == 0 && is_receipt(line) => continue,
+                Err(error) => return Err(bad(error.to_string())),
+            };
+            if let Some(before) = seen.insert((row.ticker.clone(), row.as_of), number + 1) {
+                let Recommendation { ticker, as_of, .. } = &row;
+                return Err(bad(format!(
+                    "{ticker} as of {as_of} stands in line {before} too: leave one of them"
+                )));
+            }
+            rows.push(row);
+        }
+        Ok(Self { model: model.unwrap_or_else(|| UNNAMED.to_owned()), rows })
+    }
+
+    /// Lines recommendations up with the names of a market; each is followed for `days` days.
+    #[must_use]
+    pub fn follow(self, market: &Market, days: u32) -> Followed {
+        let forecast = |row: &Recommendation| {
+            let name = market.position(&row.ticker)?;
+            Some((name, row.as_of.date(), row.decision.probs?))
+        };
+        let forecasts = self.rows.iter().filter_map(forecast).collect();
+        let rows = self.rows.into_iter().map(|row| (row.ticker, row.as_of.date(), row.decision));
+        let (decisions, strangers) = Timeline::new(market, rows);
+        Followed { model: self.model, days, decisions, forecasts, strangers }
+    }
+}
+
+/// Tells whether a line is the first of a file of kept decisions: a receipt and no more.
+fn is_receipt(line: &str) -> bool {
+    let value = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+    value.as_object().is_some_and(|members| members.keys().eq(["receipt"]))
+}
+
+impl Followed {
+    /// Returns whether there is nothing to follow.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.decisions.is_empty()
+    }
+
+    /// Returns how many recommendations are about names the market does not have.
+    #[must_use]
+    pub const fn strangers(&self) -> usize {
+        self.strangers
+    }
+
+    pub(crate) fn forecasts(&self) -> &[(usize, NaiveDate, LabelProbs)] {
+        &self.forecasts
+    }
+
+    pub(crate) fn inputs(&self) -> (Timeline<Decision>, String, u32) {
+        (self.decisions.clone(), self.model.clone(), self.days)
+    }
+}
