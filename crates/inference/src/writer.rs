@@ -71,8 +71,8 @@ pub struct Writer {
 }
 
 /// What all receipts of this program have in common.
-#[derive(Clone)]
-struct Edition {
+#[derive(Debug, Clone)]
+pub struct Edition {
     contract_digest: Digest,
     code_version: Arc<str>,
 }
@@ -125,10 +125,7 @@ impl Writer {
                 found: adapter.display().to_string(),
             });
         }
-        let edition = Edition {
-            contract_digest: contract::contract_digest(),
-            code_version: code_version(config.context.chunk).into(),
-        };
+        let edition = Edition::new(config.context.chunk);
         let engine = Engine::start(config).await?;
         Ok(Self { engine, edition, sampling })
     }
@@ -149,7 +146,7 @@ impl Writer {
         let WriteRequest { seed, admission, timeout, claims } = ask;
         let plan = contract::plan(read);
         let request = GenerationRequest::new(plan.clone(), seed, self.sampling, timeout);
-        let receipt = self.edition.receipt(admission.model(), read, &request);
+        let receipt = self.edition.receipt(admission.model(), read, seed, self.sampling);
         let calibration = admission.model().calibration.clone();
         let generation = match claims {
             None => self.engine.generate_telling(request, admission, None).await?,
@@ -180,13 +177,13 @@ impl Writer {
     ) -> Result<(), InferenceError> {
         let plan = contract::plan(&read);
         let golden = GenerationRequest::new(plan.clone(), 0, self.sampling, GOLDEN_TIMEOUT);
-        let (edition, request) = (self.edition.clone(), golden.clone());
+        let (edition, seed, sampling) = (self.edition.clone(), golden.seed, self.sampling);
         let accept = move |model: &ModelInfo, generation: &Generation| {
             let [first, others @ ..] = generation.code_logits;
             if others.iter().all(|logit| logit.to_bits() == first.to_bits()) {
                 return Err("its decision tells no label from another".to_owned());
             }
-            let receipt = edition.receipt(model, &read, &request);
+            let receipt = edition.receipt(model, &read, seed, sampling);
             let thesis = compose(&read, &plan, generation, &model.calibration, receipt);
             thesis.map(drop).map_err(|error| {
                 let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
@@ -198,16 +195,31 @@ impl Writer {
 }
 
 impl Edition {
+    /// Digests the code, for contexts whose calls of `llama_decode` take at most `chunk`
+    /// tokens.
+    #[must_use]
+    pub fn new(chunk: u32) -> Self {
+        let contract_digest = contract::contract_digest();
+        Self { contract_digest, code_version: code_version(chunk).into() }
+    }
+
     /// Returns the receipt of an answer: equal receipts name equal inputs.
-    fn receipt(&self, model: &ModelInfo, read: &AsOfRead, request: &GenerationRequest) -> Receipt {
+    #[must_use]
+    pub fn receipt(
+        &self,
+        model: &ModelInfo,
+        read: &AsOfRead,
+        seed: u64,
+        sampling: Sampling,
+    ) -> Receipt {
         Receipt {
             model: model.name.clone(),
             model_digest: model.digest,
             snapshot_id: read.snapshot(),
             contract_digest: self.contract_digest,
-            seed: request.seed,
-            temperature: decimal(request.sampling.temperature),
-            min_p: decimal(request.sampling.min_p),
+            seed,
+            temperature: decimal(sampling.temperature),
+            min_p: decimal(sampling.min_p),
             calibration: model.calibration.reference(),
             code_version: self.code_version.to_string(),
             build: model.build.clone(),
