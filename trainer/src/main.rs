@@ -7,15 +7,19 @@ mod corpus;
 mod decoder;
 mod devices;
 mod encode;
+mod evaluate;
 mod export;
+mod held_out;
 mod llama;
 mod plot;
 mod random;
 mod rft;
 mod run;
+mod score;
 mod sft;
 mod teacher;
 mod tracking;
+mod trained;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -52,6 +56,8 @@ enum Command {
     Rft(rft::RftArgs),
     /// Fit a calibration of a run's decisions on validation dates.
     Calibrate(calibrate::CalibrateArgs),
+    /// Compare theses of a run with those of its untuned base on test dates.
+    Evaluate(evaluate::EvaluateArgs),
     /// Compare the trainer with llama.cpp and a live adapter.
     Parity(export::ParityArgs),
     /// Merge an adapter into its base, and check that nothing of it is lost.
@@ -96,6 +102,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sft(args) => sft::run(&args),
         Command::Rft(args) => rft::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Parity(args) => export::run_parity(&args),
         Command::Merge(args) => export::run_merge(&args),
         Command::Devices => devices::run(),

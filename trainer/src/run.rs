@@ -17,8 +17,9 @@ use inference::model::{ModelManifest, PreparedModel, open, verify};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    calibrate,
     config::{Rl, RunConfig, Sft},
-    tracking,
+    evaluate, tracking,
 };
 
 /// Targets whose logits are on the device at a time.
@@ -123,12 +124,13 @@ impl RunDirectory {
             ("steps".to_owned(), json!(session.steps())),
         ]);
         manifest.extend(found);
-        // What was fitted to an adapter of these bytes still fits.
+        // What was fitted to an adapter of these bytes, or found of it, still holds.
         if let Ok(mut before) = self.manifest()
             && before.get("adapter_sha256") == manifest.get("adapter_sha256")
-            && let Some(calibration) = before.remove("calibration")
         {
-            manifest.insert("calibration".to_owned(), calibration);
+            for key in [calibrate::KEY, evaluate::KEY] {
+                manifest.extend(before.remove_entry(key));
+            }
         }
         self.write_manifest(&manifest)?;
         anstream::println!("{}", path.display());
@@ -141,12 +143,7 @@ impl RunDirectory {
     /// # Errors
     /// Says what to do.
     pub(crate) fn check_adapter(&self, digest: Digest, division: &Value) -> anyhow::Result<()> {
-        let manifest = self.manifest()?;
-        ensure!(
-            manifest.get("adapter_sha256") == Some(&json!(digest)),
-            "{} does not name this adapter: train again",
-            self.0.join(MANIFEST).display()
-        );
+        let manifest = self.manifest_of(digest)?;
         ensure!(
             manifest.get("division") == Some(division),
             "the adapter of {} was trained on other dates: take its `data` and `split`, and the \
@@ -154,6 +151,20 @@ impl RunDirectory {
             self.0.display()
         );
         Ok(())
+    }
+
+    /// Reads the manifest, which must name the adapter of this digest.
+    ///
+    /// # Errors
+    /// Says what to do.
+    pub(crate) fn manifest_of(&self, digest: Digest) -> anyhow::Result<Map<String, Value>> {
+        let manifest = self.manifest()?;
+        ensure!(
+            manifest.get("adapter_sha256") == Some(&json!(digest)),
+            "{} does not name this adapter: train again",
+            self.0.join(MANIFEST).display()
+        );
+        Ok(manifest)
     }
 
     /// Reads the manifest.
@@ -168,11 +179,18 @@ impl RunDirectory {
         serde_json::from_str(&text).with_context(|| format!("{} is not valid", path.display()))
     }
 
-    /// Writes the manifest, whole or not at all.
+    /// Writes what was found of the adapter into the manifest.
     ///
     /// # Errors
-    /// Fails where it cannot be written.
-    pub(crate) fn write_manifest(&self, manifest: &Map<String, Value>) -> anyhow::Result<()> {
+    /// Fails where it cannot be read or written.
+    pub(crate) fn note(&self, key: &str, found: Value) -> anyhow::Result<()> {
+        let mut manifest = self.manifest()?;
+        manifest.insert(key.to_owned(), found);
+        self.write_manifest(&manifest)
+    }
+
+    /// Writes the manifest, whole or not at all.
+    fn write_manifest(&self, manifest: &Map<String, Value>) -> anyhow::Result<()> {
         let path = self.0.join(MANIFEST);
         let partial = path.with_extension("json.partial");
         let text = serde_json::to_string_pretty(manifest)? + "\n";
@@ -264,6 +282,12 @@ pub(crate) fn fingerprint(mut config: RunConfig, base: &PreparedModel, data: &Va
     config.sft = Sft { eval_steps, eval_contexts_max, save_steps, ..config.sft };
     let Rl { save_steps, eval_contexts_max, guards, .. } = Rl::default();
     config.rl = Rl { save_steps, eval_contexts_max, guards, ..config.rl };
+    let mut config = json!(config);
+    // A section that is only read when training has ended: runs from before there was one
+    // go on.
+    if let Some(sections) = config.as_object_mut() {
+        sections.remove("evaluation");
+    }
     let contract = contract::contract_digest();
     Digest::of(json!([config, base.digest(), contract, data]).to_string())
 }
