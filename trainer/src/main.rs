@@ -13,6 +13,7 @@ mod held_out;
 mod llama;
 mod plot;
 mod random;
+mod release;
 mod rft;
 mod run;
 mod score;
@@ -62,6 +63,8 @@ enum Command {
     Parity(export::ParityArgs),
     /// Merge an adapter into its base, and check that nothing of it is lost.
     Merge(export::MergeArgs),
+    /// Write the adapter of a run into models/, with manifest, card and record.
+    Release(release::ReleaseArgs),
     /// List the devices that can compute gradients.
     Devices,
     /// Decode theses for another process of this program.
@@ -105,6 +108,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Parity(args) => export::run_parity(&args),
         Command::Merge(args) => export::run_merge(&args),
+        Command::Release(args) => release::run(&args),
         Command::Devices => devices::run(),
         // Before anything else was set up: see `main`.
         Command::Worker => Ok(()),
