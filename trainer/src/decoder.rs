@@ -18,6 +18,10 @@ use tokio::runtime::{Builder, Runtime};
 /// Bound on the time of one thesis: large models on few cores take minutes.
 const TIMEOUT: Duration = Duration::from_secs(1_800);
 
+/// Time in one step of a worker's decoder, and to load a model, after which it is taken to
+/// hang: training shares its cores with it, and nobody waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Tokens of the longest answer.
 const ANSWER_TOKENS: u32 =
     GenerationRequest::answer_tokens(GenerationRequest::CLAIMS_MAX, GenerationRequest::MAX_TOKENS);
@@ -75,6 +79,8 @@ impl Decoder {
         let config = EngineConfig {
             adapter: adapter.map(Path::to_owned),
             context: self.context,
+            watchdog: PATIENCE,
+            start_timeout: PATIENCE,
             ..EngineConfig::new(self.model.clone(), self.worker.clone())
         };
         self.runtime.block_on(async {

@@ -40,7 +40,7 @@ impl TrainedArgs {
     /// # Errors
     /// Fails when one is missing, another process is at work on the run, or one is not the one the run was trained over.
     pub(crate) fn open(&self) -> anyhow::Result<Trained> {
-        let directory = RunDirectory::of(&self.run);
+        let directory = RunDirectory::take(&self.run)?;
         let kept = directory.config().display().to_string();
         let config = ConfigArgs { config: kept, sets: self.sets.clone() }.load()?;
         let manifest = directory.manifest()?;

@@ -208,6 +208,7 @@ impl Run {
                 self.guards.watch(&rl.guards, seen)?;
             }
             if step == total || step / save_steps > begun / save_steps {
+                tracker.sync()?;
                 self.save()?;
             }
         }
