@@ -114,9 +114,13 @@ fn decision(out: &mut String, thesis: &Thesis) {
     let controls = &thesis.controls;
     let stop =
         controls.stop_max_dd.map_or("unknown".to_owned(), |dd| format!("{:.1}%", dd * 100.0));
+    let calibrated = match thesis.receipt.calibration.as_str() {
+        "identity" => "not calibrated",
+        _ => "calibrated",
+    };
     let _ = writeln!(
         out,
-        "  position at most {:.2}% of NAV, stop at a loss of {stop}; probabilities are not calibrated yet",
+        "  position at most {:.2}% of NAV, stop at a loss of {stop}; probabilities are {calibrated}",
         controls.max_position_pct_nav
     );
 }

@@ -5,10 +5,7 @@
 //! fitted on their decisions. How good it is, is said of the test dates, on which nothing
 //! was chosen. Both go into the manifest of the run.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, ensure};
 use backtest::{
@@ -19,22 +16,21 @@ use backtest::{
     statistics::{DayLosses, Skill, log_loss_skill},
 };
 use clap::Args;
-use domain::{AsOf, Calibration, Label, LabelProbs};
-use indicatif::{ProgressBar, ProgressStyle};
-use inference::Writer;
-use serde::Serialize;
+use domain::{AsOf, Calibration, Digest, Label, LabelProbs};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    config::{CalibrationMethod, CalibrationSection, ConfigArgs, RunConfig},
-    contexts::{CONFIDENCE, Case, Contexts, bootstrap},
+    config::{CalibrationMethod, CalibrationSection},
+    contexts::{CONFIDENCE, bootstrap},
     corpus::Part,
-    decoder::{Ask, Decoder},
+    held_out::HeldOut,
     plot::{Axis, Plot},
-    run::{self, RunDirectory},
-    teacher::draw,
+    trained::{Trained, TrainedArgs},
 };
 
+/// Key in the manifest of a run.
+pub(crate) const KEY: &str = "calibration";
 /// The plot in the directory of a run.
 const PLOT: &str = "reliability.svg";
 
@@ -42,14 +38,8 @@ const PLOT: &str = "reliability.svg";
 #[command(after_help = "Examples:\n  r2r-trainer calibrate runs/cpu-demo\n  \
     r2r-trainer calibrate runs/cpu-demo --set calibration.method=dirichlet")]
 pub(crate) struct CalibrateArgs {
-    /// Directory of a run that has ended.
-    run: PathBuf,
-    /// Change a key of the run's configuration, as `--set calibration.contexts_max=100`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    sets: Vec<String>,
-    /// Where models and snapshots are kept.
-    #[arg(long, env = "R2R_DATA_DIR", default_value = "data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    trained: TrainedArgs,
 }
 
 /// Decisions and what came true.
@@ -60,24 +50,38 @@ struct Decided {
     labels: Vec<Label>,
 }
 
+/// A calibration as the manifest of a run has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fitted {
+    pub(crate) calibration: Calibration,
+    /// Of the program it was fitted with; none where that did not say.
+    #[serde(default)]
+    pub(crate) contract_digest: Option<Digest>,
+    settings: CalibrationSection,
+    /// What skill is measured against: the class frequencies of training dates.
+    prior: [f64; 5],
+    pub(crate) validation: Judged,
+    pub(crate) test: Judged,
+}
+
 /// How good probabilities are.
-#[derive(Debug, Serialize)]
-struct Quality {
-    log_loss: Option<f64>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Quality {
+    pub(crate) log_loss: Option<f64>,
     /// 1 less the log-loss over that of the prior, with its interval.
-    skill: Skill,
-    brier: Option<f64>,
-    ece: Option<f64>,
-    classwise_ece: Option<f64>,
+    pub(crate) skill: Skill,
+    pub(crate) brier: Option<f64>,
+    pub(crate) ece: Option<f64>,
+    pub(crate) classwise_ece: Option<f64>,
     reliability: Vec<Bin>,
 }
 
 /// Both sides of a calibration on one part of the dates.
-#[derive(Debug, Serialize)]
-struct Judged {
-    contexts: usize,
-    raw: Quality,
-    calibrated: Quality,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Judged {
+    pub(crate) contexts: usize,
+    pub(crate) raw: Quality,
+    pub(crate) calibrated: Quality,
 }
 
 /// Fits a calibration and writes it into the manifest of the run.
@@ -86,38 +90,27 @@ struct Judged {
 /// Fails when the run's files are not those of its manifest, the decoder fails, or
 /// nothing is best: see [`backtest::calibration::FitError`].
 pub(crate) fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
-    let directory = RunDirectory::of(&args.run);
-    let kept = directory.config().display().to_string();
-    let config = ConfigArgs { config: kept, sets: args.sets.clone() }.load()?;
-    let mut manifest = directory.manifest()?;
-    let adapter = directory.adapter();
-    let base = run::base(&config, &args.data_dir)?;
-    ensure!(
-        manifest.get("base_sha256") == Some(&json!(base.digest())),
-        "backbone.model is not the file the run was trained over"
-    );
-    let contexts = Contexts::open(&config, &args.data_dir)?;
-    directory.check_adapter(run::digest_of(&adapter)?, &contexts.division(&config))?;
-    let decoder = Decoder::new(&base, config.backbone.context_tokens)?;
-    let decide = |part| decisions(&config, &contexts, &decoder, &adapter, part);
-    let (validation, test) = (decide(Part::Validation)?, decide(Part::Test)?);
+    let trained = args.trained.open()?;
+    let Trained { directory, config, contexts, .. } = &trained;
+    let (validation, test) =
+        (decisions(&trained, Part::Validation)?, decisions(&trained, Part::Test)?);
     let section = &config.calibration;
     let calibration = fit(method(section), &validation.probs, &validation.labels)
         .with_context(|| format!("no {:?} calibration can be fitted", section.method))?;
     let prior = prior(contexts.training_labels());
     let judge = |decided: &Decided| decided.judge(&calibration, &prior, config.seed);
     let (on_validation, on_test) = (judge(&validation)?, judge(&test)?);
-    plot(&directory.path().join(PLOT), &on_test)?;
-    report(&calibration, &on_validation, &on_test);
-    let found = json!({
-        "calibration": calibration,
-        "settings": section,
-        "prior": prior,
-        "validation": on_validation,
-        "test": on_test,
-    });
-    manifest.insert("calibration".to_owned(), found);
-    directory.write_manifest(&manifest)
+    let fitted = Fitted {
+        contract_digest: Some(contract::contract_digest()),
+        settings: section.clone(),
+        validation: on_validation,
+        test: on_test,
+        calibration,
+        prior,
+    };
+    plot(&directory.path().join(PLOT), &fitted.test)?;
+    report(&fitted);
+    directory.note(KEY, json!(fitted))
 }
 
 fn method(section: &CalibrationSection) -> Method {
@@ -131,37 +124,24 @@ fn method(section: &CalibrationSection) -> Method {
 }
 
 /// Writes the theses of a part, as serving writes them.
-fn decisions(
-    config: &RunConfig,
-    contexts: &Contexts,
-    decoder: &Decoder,
-    adapter: &Path,
-    part: Part,
-) -> anyhow::Result<Decided> {
-    let held_out = contexts.held_out(part, 1, config.calibration.contexts_max).concat();
+fn decisions(trained: &Trained, part: Part) -> anyhow::Result<Decided> {
+    let Trained { directory, config, contexts, decoder, .. } = trained;
+    let most = config.calibration.contexts_max;
+    let held_out = HeldOut::read(contexts, part, 1, most, config.seed)?;
     ensure!(
-        !held_out.is_empty(),
+        !held_out.contexts().is_empty(),
         "there are no labelled {} contexts: see `split` and `data`",
         part.key()
     );
-    let read = held_out.iter().map(|context| contexts.read(context));
-    let cases: Vec<Case> = read.collect::<anyhow::Result<_>>()?;
-    let style = ProgressStyle::with_template("{bar:24} {pos}/{len} left {eta} {wide_msg}")?;
-    let bar = ProgressBar::new(cases.len() as u64).with_style(style);
+    let bar = held_out.bar(1)?;
     bar.set_message(format!("{} theses", part.key()));
-    let ask = |case: &Case| {
-        let (ticker, as_of) = (case.read.ticker(), case.read.as_of());
-        let key = format!("{}\0calibrate\0{ticker}\0{as_of}", config.seed);
-        Ask { plan: case.plan.clone(), seed: draw(&key) }
-    };
-    let asks = cases.iter().map(ask).collect();
-    let written = decoder.write(adapter, asks, Writer::DEFAULT_SAMPLING, &bar)?;
+    let written = held_out.write(decoder, Some(&directory.adapter()), &bar)?;
     bar.finish_and_clear();
     let mut decided = Decided::default();
-    for (case, generation) in cases.iter().zip(written) {
-        decided.dates.push(case.read.as_of());
+    for (held, generation) in held_out.contexts().iter().zip(written.generations) {
+        decided.dates.push(held.case.read.as_of());
         decided.probs.push(LabelProbs::softmax(generation.code_logits)?);
-        decided.labels.push(case.realised.label);
+        decided.labels.push(held.case.realised.label);
     }
     Ok(decided)
 }
@@ -215,7 +195,8 @@ fn skill(days: &[AsOf], losses: &[DayLosses], seed: u64) -> Skill {
     log_loss_skill(losses, &resampling, CONFIDENCE)
 }
 
-fn report(calibration: &Calibration, validation: &Judged, test: &Judged) {
+fn report(fitted: &Fitted) {
+    let Fitted { calibration, validation, test, .. } = fitted;
     let shown = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
     anstream::println!("{} calibration", calibration.method());
     for (part, judged) in [("validation", validation), ("test", test)] {

@@ -1,9 +1,11 @@
-//! The contexts of snapshots for what writes theses itself: reinforcement, calibration.
+//! The contexts of snapshots for what writes theses itself: reinforcement, calibration,
+//! evaluation.
 
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use backtest::bootstrap::{Resampling, Stationary};
+use chrono::NaiveDate;
 use contract::{Plan, rewards::Realised};
 use domain::{AsOf, AsOfRead, Label, Ticker};
 use lake::HORIZONS;
@@ -12,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     config::RunConfig,
-    corpus::{ContextRef, Part, Sources, division},
+    corpus::{ContextRef, OpenSource, Part, Sources, division},
     teacher::draw,
 };
 
@@ -73,6 +75,30 @@ impl Contexts {
         division(config, &snapshots.collect())
     }
 
+    /// Returns the universe of a context.
+    pub(crate) fn universe(&self, context: &ContextRef) -> &str {
+        &self.sources.open[context.source].universe
+    }
+
+    /// Returns the first and last date of each part, by universe and part.
+    pub(crate) fn spans(&self) -> BTreeMap<String, BTreeMap<String, [NaiveDate; 2]>> {
+        let spans = self.sources.open.iter().map(|source| {
+            let calendar = &self.sources.calendars[source.calendar];
+            let span = |part: Part| {
+                let (first, last) = calendar.span(part)?;
+                Some((part.key().to_owned(), [first, last]))
+            };
+            (source.universe.clone(), Part::ALL.into_iter().filter_map(span).collect())
+        });
+        spans.collect()
+    }
+
+    /// Returns the selection bias of each universe, to be stated in every report.
+    pub(crate) fn biases(&self) -> BTreeMap<String, String> {
+        let bias = |source: &OpenSource| source.snapshot.manifest().universe.bias.clone();
+        self.sources.open.iter().map(|source| (source.universe.clone(), bias(source))).collect()
+    }
+
     /// Returns runs of `length` adjacent training dates of a name, none in two runs. What
     /// is left at the end of a name is in none.
     pub(crate) fn training_runs(&self, length: usize) -> Vec<Vec<ContextRef>> {
@@ -96,10 +122,14 @@ impl Contexts {
         runs
     }
 
+    /// Returns the training contexts, in an order drawn by the seed.
+    pub(crate) fn training(&self) -> impl Iterator<Item = &ContextRef> {
+        self.labelled.iter().filter(|context| context.part == Part::Train)
+    }
+
     /// Returns the labels of training dates.
     pub(crate) fn training_labels(&self) -> impl Iterator<Item = Label> {
-        let training = self.labelled.iter().filter(|context| context.part == Part::Train);
-        training.filter_map(|context| context.label.map(|(label, _)| label))
+        self.training().filter_map(|context| context.label.map(|(label, _)| label))
     }
 
     /// Returns runs of `length` adjacent dates of a part and name, or fewer at the end of a
@@ -136,7 +166,7 @@ impl Contexts {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{Days, NaiveDate};
+    use chrono::Days;
 
     use super::*;
 

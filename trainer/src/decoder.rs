@@ -3,24 +3,28 @@
 //! A worker is started for each batch of theses, so that what it writes is a function of
 //! adapter and seeds alone, and a run that resumes samples what it would have sampled.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use contract::Plan;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::ProgressBar;
 use inference::{
-    ContextConfig, Engine, EngineConfig, Generation, GenerationRequest, InferenceError, Sampling,
-    WorkerCommand, model::PreparedModel,
+    ContextConfig, Engine, EngineConfig, Generation, GenerationRequest, InferenceError, ModelInfo,
+    Sampling, WorkerCommand, model::PreparedModel,
 };
 use tokio::runtime::{Builder, Runtime};
 
 /// Bound on the time of one thesis: large models on few cores take minutes.
 const TIMEOUT: Duration = Duration::from_secs(1_800);
 
-/// Tokens of the longest answer, which a context holds twice: in branches, and as it is
-/// read before the decision. A claim has an opening of 8 tokens.
-const ANSWER_TOKENS: u32 = 2 * (GenerationRequest::MAX_TOKENS + 8) * GenerationRequest::CLAIMS_MAX;
+/// Time in one step of a worker's decoder, and to load a model, after which it is taken to
+/// hang: training shares its cores with it, and nobody waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Tokens of the longest answer.
+const ANSWER_TOKENS: u32 =
+    GenerationRequest::answer_tokens(GenerationRequest::CLAIMS_MAX, GenerationRequest::MAX_TOKENS);
 
 /// A thesis to write.
 pub(crate) struct Ask {
@@ -28,6 +32,14 @@ pub(crate) struct Ask {
     pub(crate) plan: Plan,
     /// Seed of its samplers.
     pub(crate) seed: u64,
+}
+
+/// Theses that one worker wrote, in the order they were asked for.
+pub(crate) struct Batch {
+    /// What wrote them.
+    pub(crate) model: Arc<ModelInfo>,
+    /// What was decoded.
+    pub(crate) generations: Vec<Generation>,
 }
 
 /// Writes theses in batches.
@@ -53,24 +65,27 @@ impl Decoder {
         })
     }
 
-    /// Writes theses, in the order they were asked for, and ticks `bar` for each.
+    /// Writes theses and ticks `bar` for each; with the bare base where there is no adapter.
     ///
     /// # Errors
     /// Fails when the worker does not start with the adapter, or a thesis fails.
     pub(crate) fn write(
         &self,
-        adapter: &Path,
+        adapter: Option<&Path>,
         asks: Vec<Ask>,
         sampling: Sampling,
         bar: &ProgressBar,
-    ) -> anyhow::Result<Vec<Generation>> {
+    ) -> anyhow::Result<Batch> {
         let config = EngineConfig {
-            adapter: Some(adapter.to_owned()),
+            adapter: adapter.map(Path::to_owned),
             context: self.context,
+            watchdog: PATIENCE,
+            start_timeout: PATIENCE,
             ..EngineConfig::new(self.model.clone(), self.worker.clone())
         };
         self.runtime.block_on(async {
             let engine = Engine::start(config).await?;
+            let model = engine.status().model;
             let write = |Ask { plan, seed }| {
                 let request = GenerationRequest::new(plan, seed, sampling, TIMEOUT);
                 engine.generate(request)
@@ -82,7 +97,7 @@ impl Decoder {
                 .try_collect()
                 .await;
             engine.shutdown().await;
-            Ok(written?)
+            Ok(Batch { model, generations: written? })
         })
     }
 }

@@ -7,15 +7,20 @@ mod corpus;
 mod decoder;
 mod devices;
 mod encode;
+mod evaluate;
 mod export;
+mod held_out;
 mod llama;
 mod plot;
 mod random;
+mod release;
 mod rft;
 mod run;
+mod score;
 mod sft;
 mod teacher;
 mod tracking;
+mod trained;
 
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -52,10 +57,14 @@ enum Command {
     Rft(rft::RftArgs),
     /// Fit a calibration of a run's decisions on validation dates.
     Calibrate(calibrate::CalibrateArgs),
+    /// Compare theses of a run with those of its untuned base on test dates.
+    Evaluate(evaluate::EvaluateArgs),
     /// Compare the trainer with llama.cpp and a live adapter.
     Parity(export::ParityArgs),
     /// Merge an adapter into its base, and check that nothing of it is lost.
     Merge(export::MergeArgs),
+    /// Write the adapter of a run into models/, with manifest, card and record.
+    Release(release::ReleaseArgs),
     /// List the devices that can compute gradients.
     Devices,
     /// Decode theses for another process of this program.
@@ -96,8 +105,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sft(args) => sft::run(&args),
         Command::Rft(args) => rft::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Parity(args) => export::run_parity(&args),
         Command::Merge(args) => export::run_merge(&args),
+        Command::Release(args) => release::run(&args),
         Command::Devices => devices::run(),
         // Before anything else was set up: see `main`.
         Command::Worker => Ok(()),

@@ -2,12 +2,12 @@
 //! and what it leaves there.
 
 use std::{
-    fs,
+    fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     thread::available_parallelism,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use domain::Digest;
 use gradients::{
     AdamWConfig, AdapterConfig, AdapterFile, Engine, EngineConfig, Model, Session, Weights,
@@ -17,8 +17,9 @@ use inference::model::{ModelManifest, PreparedModel, open, verify};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    calibrate,
     config::{Rl, RunConfig, Sft},
-    tracking,
+    evaluate, tracking,
 };
 
 /// Targets whose logits are on the device at a time.
@@ -29,39 +30,73 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 const ADAPTER: &str = "adapter.gguf";
 const MANIFEST: &str = "run.json";
 
+/// Locked by the process that writes into the directory.
+const LOCK: &str = ".lock";
+
 /// The directory of a run.
-#[derive(Debug, Clone)]
-pub(crate) struct RunDirectory(PathBuf);
+#[derive(Debug)]
+pub(crate) struct RunDirectory {
+    path: PathBuf,
+    /// Keeps other processes out until this one ends; none where it only reads.
+    _lock: Option<File>,
+}
 
 impl RunDirectory {
-    /// Makes the directory of the run a configuration names, where there is none.
+    /// Makes the directory of the run a configuration names, where there is none, and
+    /// takes it for this process. What a process that was killed had half written is
+    /// removed.
     ///
     /// # Errors
-    /// Fails where it cannot be written.
+    /// Fails where it cannot be written, and while another process has it.
     pub(crate) fn create(config: &RunConfig) -> anyhow::Result<Self> {
         let path = config.tracking.runs_dir.join(&config.name);
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
+        Self::take(&path)
     }
 
-    /// Names the directory of a run that was.
+    /// Takes the directory of a run that was, to write into it.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and where there is none.
+    pub(crate) fn take(path: &Path) -> anyhow::Result<Self> {
+        let lock = path.join(LOCK);
+        let file = File::options().create(true).append(true).open(&lock);
+        let file = file.with_context(|| {
+            format!("cannot open {}: is {} the directory of a run?", lock.display(), path.display())
+        })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "another process of r2r-trainer is at work in {}: wait until it has ended, or \
+                 train under another name (--set name=...)",
+                path.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", lock.display()));
+            }
+        }
+        remove_unfinished(path).with_context(|| format!("cannot tidy {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), _lock: Some(file) })
+    }
+
+    /// Names the directory of a run that was, to read from it.
     pub(crate) fn of(path: &Path) -> Self {
-        Self(path.to_owned())
+        Self { path: path.to_owned(), _lock: None }
     }
 
     /// Returns the path.
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Returns the place of the configuration.
     pub(crate) fn config(&self) -> PathBuf {
-        self.0.join(tracking::CONFIG)
+        self.path.join(tracking::CONFIG)
     }
 
     /// Returns the place of the adapter.
     pub(crate) fn adapter(&self) -> PathBuf {
-        self.0.join(ADAPTER)
+        self.path.join(ADAPTER)
     }
 
     /// Writes a checkpoint with what the run remembers.
@@ -69,7 +104,7 @@ impl RunDirectory {
     /// # Errors
     /// Fails where it cannot be written.
     pub(crate) fn save(&self, session: &Session, state: &str) -> anyhow::Result<()> {
-        Ok(session.save(&self.0.join(CHECKPOINT), state)?)
+        Ok(session.save(&self.path.join(CHECKPOINT), state)?)
     }
 
     /// Goes on from the checkpoint, where there is one, and returns what the run
@@ -78,7 +113,7 @@ impl RunDirectory {
     /// # Errors
     /// Fails where the checkpoint cannot be read, or is of another model.
     pub(crate) fn restore(&self, session: &mut Session) -> anyhow::Result<Option<String>> {
-        let path = self.0.join(CHECKPOINT);
+        let path = self.path.join(CHECKPOINT);
         if !path.exists() {
             return Ok(None);
         }
@@ -94,7 +129,7 @@ impl RunDirectory {
             found == expected.to_string(),
             "{} is of a run with another configuration, data or base; give this run another \
              name (--set name=...) or remove the directory",
-            self.0.join(CHECKPOINT).display()
+            self.path.join(CHECKPOINT).display()
         );
         Ok(())
     }
@@ -123,12 +158,13 @@ impl RunDirectory {
             ("steps".to_owned(), json!(session.steps())),
         ]);
         manifest.extend(found);
-        // What was fitted to an adapter of these bytes still fits.
+        // What was fitted to an adapter of these bytes, or found of it, still holds.
         if let Ok(mut before) = self.manifest()
             && before.get("adapter_sha256") == manifest.get("adapter_sha256")
-            && let Some(calibration) = before.remove("calibration")
         {
-            manifest.insert("calibration".to_owned(), calibration);
+            for key in [calibrate::KEY, evaluate::KEY] {
+                manifest.extend(before.remove_entry(key));
+            }
         }
         self.write_manifest(&manifest)?;
         anstream::println!("{}", path.display());
@@ -141,19 +177,28 @@ impl RunDirectory {
     /// # Errors
     /// Says what to do.
     pub(crate) fn check_adapter(&self, digest: Digest, division: &Value) -> anyhow::Result<()> {
-        let manifest = self.manifest()?;
-        ensure!(
-            manifest.get("adapter_sha256") == Some(&json!(digest)),
-            "{} does not name this adapter: train again",
-            self.0.join(MANIFEST).display()
-        );
+        let manifest = self.manifest_of(digest)?;
         ensure!(
             manifest.get("division") == Some(division),
             "the adapter of {} was trained on other dates: take its `data` and `split`, and the \
              snapshots of that time, or train again",
-            self.0.display()
+            self.path.display()
         );
         Ok(())
+    }
+
+    /// Reads the manifest, which must name the adapter of this digest.
+    ///
+    /// # Errors
+    /// Says what to do.
+    pub(crate) fn manifest_of(&self, digest: Digest) -> anyhow::Result<Map<String, Value>> {
+        let manifest = self.manifest()?;
+        ensure!(
+            manifest.get("adapter_sha256") == Some(&json!(digest)),
+            "{} does not name this adapter: train again",
+            self.path.join(MANIFEST).display()
+        );
+        Ok(manifest)
     }
 
     /// Reads the manifest.
@@ -161,25 +206,45 @@ impl RunDirectory {
     /// # Errors
     /// Fails where the run has not ended.
     pub(crate) fn manifest(&self) -> anyhow::Result<Map<String, Value>> {
-        let path = self.0.join(MANIFEST);
+        let path = self.path.join(MANIFEST);
         let text = fs::read_to_string(&path).with_context(|| {
             format!("cannot read {}: is it a run that has ended?", path.display())
         })?;
         serde_json::from_str(&text).with_context(|| format!("{} is not valid", path.display()))
     }
 
-    /// Writes the manifest, whole or not at all.
+    /// Writes what was found of the adapter into the manifest.
     ///
     /// # Errors
-    /// Fails where it cannot be written.
-    pub(crate) fn write_manifest(&self, manifest: &Map<String, Value>) -> anyhow::Result<()> {
-        let path = self.0.join(MANIFEST);
+    /// Fails where it cannot be read or written.
+    pub(crate) fn note(&self, key: &str, found: Value) -> anyhow::Result<()> {
+        let mut manifest = self.manifest()?;
+        manifest.insert(key.to_owned(), found);
+        self.write_manifest(&manifest)
+    }
+
+    /// Writes the manifest, whole or not at all.
+    fn write_manifest(&self, manifest: &Map<String, Value>) -> anyhow::Result<()> {
+        let path = self.path.join(MANIFEST);
         let partial = path.with_extension("json.partial");
         let text = serde_json::to_string_pretty(manifest)? + "\n";
         fs::write(&partial, text)
             .and_then(|()| fs::rename(&partial, &path))
             .with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// Removes files that a killed process was writing under a name of its own.
+fn remove_unfinished(directory: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let end = path.extension().and_then(|end| end.to_str());
+        let process = end.and_then(|end| end.strip_prefix("tmp-"));
+        if process.is_some_and(|id| id.parse::<u32>().is_ok()) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the file that is trained over: the published one, checked against its manifest.
@@ -264,6 +329,12 @@ pub(crate) fn fingerprint(mut config: RunConfig, base: &PreparedModel, data: &Va
     config.sft = Sft { eval_steps, eval_contexts_max, save_steps, ..config.sft };
     let Rl { save_steps, eval_contexts_max, guards, .. } = Rl::default();
     config.rl = Rl { save_steps, eval_contexts_max, guards, ..config.rl };
+    let mut config = json!(config);
+    // A section that is only read when training has ended: runs from before there was one
+    // go on.
+    if let Some(sections) = config.as_object_mut() {
+        sections.remove("evaluation");
+    }
     let contract = contract::contract_digest();
     Digest::of(json!([config, base.digest(), contract, data]).to_string())
 }
@@ -273,6 +344,6 @@ pub(crate) fn fingerprint(mut config: RunConfig, base: &PreparedModel, data: &Va
 /// # Errors
 /// Fails where it cannot be read.
 pub(crate) fn digest_of(path: &Path) -> anyhow::Result<Digest> {
-    let file = fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     Ok(Digest::of_reader(std::io::BufReader::new(file))?)
 }

@@ -1,20 +1,18 @@
 //! From verified claims to the answer: everything the model did not write is
 //! spliced in from the catalogue here.
 
-use domain::{AsOfRead, EvidenceItem, EvidenceKind, Label, LabelProbs, Section};
+use domain::{AsOfRead, EvidenceItem, EvidenceKind, LabelProbs, Section};
 use serde::Serialize;
 
 use crate::{
     plan::DraftClaim,
+    sizing::controls,
     thesis::{
-        Controls, DISCLAIMER, Decision, Evidence, EvidenceDetail, Explain, HORIZONS_DAYS, Receipt,
-        Sections, Thesis, Verdict, VerdictKind, claim_id,
+        DISCLAIMER, Decision, Evidence, EvidenceDetail, Explain, HORIZONS_DAYS, Receipt, Sections,
+        Thesis, Verdict, VerdictKind, claim_id,
     },
 };
 
-const MAX_POSITION_PCT_NAV: f64 = 5.0;
-const RISK_BUDGET_PCT_NAV: f64 = 0.5;
-const STOP_SIGMAS: f64 = 2.0;
 const WITHHELD: &str = "This claim is withheld: it did not stand up to its evidence.";
 
 /// What the model wrote for one read.
@@ -101,7 +99,7 @@ pub fn assemble(read: &AsOfRead, writing: &Writing, receipt: Receipt) -> Thesis 
             conviction: writing.probs.conviction(),
             horizons_days: HORIZONS_DAYS,
         },
-        controls: controls(label, read.value("vol_60d")),
+        controls: controls(&writing.probs, read.value("vol_60d")),
         explain: Explain {
             key_factors,
             ablation_notes: vec!["No ablation was run for this request.".to_owned()],
@@ -140,40 +138,5 @@ fn evidence(claim_id: String, item: &EvidenceItem) -> Evidence {
         url: provenance.url.clone(),
         event_time: provenance.event_time,
         time: provenance.known_at,
-    }
-}
-
-fn controls(label: Label, vol_60d: Option<f64>) -> Controls {
-    // A flat series has no volatility to size by.
-    let Some(vol) = vol_60d.filter(|vol| *vol > 0.0) else {
-        return Controls { max_position_pct_nav: 0.0, stop_max_dd: None };
-    };
-    let sigma_21d = vol * (21.0f64 / 252.0).sqrt();
-    let sized = (RISK_BUDGET_PCT_NAV / sigma_21d).min(MAX_POSITION_PCT_NAV);
-    let round = |x: f64, unit: f64| (x / unit).round() * unit;
-    Controls {
-        max_position_pct_nav: if label == Label::Hold {
-            0.0
-        } else {
-            round(sized * 100.0, 1.0) / 100.0
-        },
-        stop_max_dd: Some(round((STOP_SIGMAS * sigma_21d).min(1.0) * 1e4, 1.0) / 1e4),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// vol 24 %: a 21-day standard deviation of 6.93 %, so 5 % is the cap's side
-    /// of 0.5 / 0.0693 = 7.2, and the stop is at 13.86 %.
-    #[test]
-    fn controls_follow_their_formula() {
-        let calm = controls(Label::Buy, Some(0.24));
-        assert_eq!(calm, Controls { max_position_pct_nav: 5.0, stop_max_dd: Some(0.1386) });
-        let wild = controls(Label::SSell, Some(0.80));
-        assert_eq!(wild, Controls { max_position_pct_nav: 2.17, stop_max_dd: Some(0.4619) });
-        assert_eq!(controls(Label::Hold, Some(0.24)).max_position_pct_nav, 0.0);
-        assert_eq!(controls(Label::Buy, None).stop_max_dd, None);
     }
 }

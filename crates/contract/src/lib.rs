@@ -17,6 +17,7 @@ mod plan;
 mod prompt;
 pub mod rewards;
 mod schema;
+mod sizing;
 mod thesis;
 mod verify;
 

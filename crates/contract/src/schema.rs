@@ -70,7 +70,7 @@ macro_rules! code {
 
 /// The code that decides what the model reads and may write, and what becomes of it: a
 /// change of a rule must show in the digest.
-const CODE: [(&str, &str); 15] = code![
+const CODE: [(&str, &str); 16] = code![
     "assemble.rs",
     "direction.rs",
     "invariants.rs",
@@ -78,6 +78,7 @@ const CODE: [(&str, &str); 15] = code![
     "phrases.rs",
     "plan.rs",
     "prompt.rs",
+    "sizing.rs",
     "thesis.rs",
     "verify.rs",
     "../../domain/src/calibration.rs",

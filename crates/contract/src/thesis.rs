@@ -172,11 +172,8 @@ pub struct Decision {
     pub horizons_days: [u16; 3],
 }
 
-/// Limits for a position, from realised volatility alone.
-///
-/// With `s = vol_60d * sqrt(21 / 252)`, the standard deviation of a 21-day
-/// return: the position is sized so that a one-`s` move costs 0.5 % of net asset
-/// value, at most 5 %, and is 0 for Hold; the stop stands at `2 s`.
+/// Limits for a position, from the probabilities of the decision and realised volatility;
+/// `sizing.rs` has the formula and its sources.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Controls {
     /// Largest position in percent of net asset value.

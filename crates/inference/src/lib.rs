@@ -24,7 +24,7 @@ pub mod serving {
             grammar::{Grammars, end_of_turn},
             prompt::{Prompts, Turns},
         },
-        writer::compose,
+        writer::{Edition, compose},
     };
 }
 

@@ -74,8 +74,8 @@ pub struct Writer {
 }
 
 /// What all receipts of this program have in common.
-#[derive(Clone)]
-struct Edition {
+#[derive(Debug, Clone)]
+pub struct Edition {
     contract_digest: Digest,
     code_version: Arc<str>,
 }
@@ -128,10 +128,7 @@ impl Writer {
                 found: adapter.display().to_string(),
             });
         }
-        let edition = Edition {
-            contract_digest: contract::contract_digest(),
-            code_version: code_version(config.context.chunk).into(),
-        };
+        let edition = Edition::new(config.context.chunk);
         let engine = Engine::start(config).await?;
         Ok(Self { engine, edition, sampling })
     }
@@ -208,8 +205,17 @@ impl Writer {
 }
 
 impl Edition {
+    /// Digests the code, for contexts whose calls of `llama_decode` take at most `chunk`
+    /// tokens.
+    #[must_use]
+    pub fn new(chunk: u32) -> Self {
+        let contract_digest = contract::contract_digest();
+        Self { contract_digest, code_version: code_version(chunk).into() }
+    }
+
     /// Returns the receipt of an answer: equal receipts name equal inputs.
-    fn receipt(
+    #[must_use]
+    pub fn receipt(
         &self,
         model: &ModelInfo,
         snapshot: Digest,

@@ -58,6 +58,8 @@ pub(crate) struct RunConfig {
     pub(crate) tracking: Tracking,
     /// Calibration of the decision.
     pub(crate) calibration: CalibrationSection,
+    /// Evaluation against the untuned base.
+    pub(crate) evaluation: EvaluationSection,
     /// What leaves the trainer.
     pub(crate) export: Export,
 }
@@ -78,6 +80,7 @@ impl Default for RunConfig {
             split: Split::default(),
             tracking: Tracking::default(),
             calibration: CalibrationSection::default(),
+            evaluation: EvaluationSection::default(),
             export: Export::default(),
         }
     }

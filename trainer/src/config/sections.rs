@@ -295,6 +295,14 @@ pub(crate) struct CalibrationSection {
     pub(crate) contexts_max: u32,
 }
 
+/// What an adapter is compared with the untuned base on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EvaluationSection {
+    /// Most contexts of the test split; 0 for all.
+    pub(crate) contexts_max: u32,
+}
+
 /// How probabilities are mapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -449,6 +457,12 @@ impl Default for CalibrationSection {
     fn default() -> Self {
         let method = CalibrationMethod::Temperature;
         Self { method, lambda: 0.01, mu: 0.01, contexts_max: 400 }
+    }
+}
+
+impl Default for EvaluationSection {
+    fn default() -> Self {
+        Self { contexts_max: 200 }
     }
 }
 

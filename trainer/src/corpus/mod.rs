@@ -34,7 +34,7 @@ use crate::{
     teacher::{Salience, Teacher},
 };
 
-pub(crate) use contexts::{ContextRef, Sources};
+pub(crate) use contexts::{ContextRef, OpenSource, Sources};
 pub(crate) use example::{Completion, Example, Freedom, Stage};
 pub(crate) use split::{Part, division};
 pub(crate) use write::Corpus;

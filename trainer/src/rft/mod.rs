@@ -15,7 +15,6 @@ mod compare;
 mod guards;
 mod objective;
 mod rollout;
-mod score;
 mod update;
 
 use std::{
@@ -29,9 +28,10 @@ use domain::{Digest, SystemClock};
 use gradients::{AdapterFile, Session};
 use inference::model::PreparedModel;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
-use self::{guards::Guards, rollout::sampling, score::Scorer};
+pub(crate) use self::compare::Rewards;
+use self::guards::Guards;
 use crate::{
     config::{ConfigArgs, RunConfig, Sft},
     contexts::Contexts,
@@ -39,6 +39,7 @@ use crate::{
     decoder::Decoder,
     encode::Encoder,
     run::{self, RunDirectory},
+    score::Scorer,
     tracking::{self, Tracker},
 };
 
@@ -82,10 +83,11 @@ pub(crate) fn run(args: &RftArgs) -> anyhow::Result<()> {
     finished?;
     let mut found = Map::from_iter([
         ("division".to_owned(), run.contexts.division(&config)),
+        ("start".to_owned(), json!(run.start_manifest)),
         ("start_adapter_sha256".to_owned(), json!(run.start_digest)),
     ]);
     if config.rl.eval_contexts_max > 0 {
-        found.insert("evaluation".to_owned(), json!(run.compare(&config)?));
+        found.insert("rewards".to_owned(), json!(run.compare(&config)?));
     }
     // What rollouts were sampled with is of no use any more.
     let _ = fs::remove_file(run.live());
@@ -107,6 +109,8 @@ struct Run {
     /// Values of the adapter training starts from.
     start: Vec<f32>,
     start_digest: Option<Digest>,
+    /// Manifest of the run that left it.
+    start_manifest: Option<Map<String, Value>>,
     guards: Guards,
     /// Digest of all the run is a function of.
     fingerprint: Digest,
@@ -133,11 +137,13 @@ impl Run {
         let session = run::session(config, base, rl.learning_rate, rl.steps as usize)?;
         let start_digest = args.adapter.as_deref().map(run::digest_of).transpose()?;
         let division = contexts.division(config);
+        let mut start_manifest = None;
         if let Some((path, digest)) = args.adapter.as_ref().zip(start_digest) {
             // The manifest beside it says which dates it has seen.
             let origin = RunDirectory::of(path.parent().unwrap_or(Path::new(".")));
             origin.check_adapter(digest, &division)?;
             load(&session, path)?;
+            start_manifest = Some(origin.manifest()?);
         }
         let data = json!(["rft", division, start_digest]);
         let read = RunConfig { sft: Sft::default(), ..config.clone() };
@@ -146,7 +152,7 @@ impl Run {
             runs,
             contexts,
             decoder: Decoder::new(base, config.backbone.context_tokens)?,
-            scorer: Scorer::new(config.rewards, base, sampling(rl))?,
+            scorer: Scorer::new(config.rewards)?,
             encoder: Encoder::load(
                 base.path(),
                 base.chat_template(),
@@ -154,6 +160,7 @@ impl Run {
             )?,
             start: session.engine().model().adapter().values(),
             start_digest,
+            start_manifest,
             session,
             guards: Guards::default(),
             fingerprint: run::fingerprint(read, base, &data),
@@ -201,6 +208,7 @@ impl Run {
                 self.guards.watch(&rl.guards, seen)?;
             }
             if step == total || step / save_steps > begun / save_steps {
+                tracker.sync()?;
                 self.save()?;
             }
         }

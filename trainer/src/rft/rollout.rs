@@ -6,14 +6,15 @@ use domain::Label;
 use indicatif::ProgressBar;
 use inference::{Generation, Sampling};
 
-use super::{Run, objective::advantages, score::decide};
+use super::{Run, objective::advantages};
 use crate::{
     config::{Rl, RlMethod},
     contexts::Case,
     corpus::{Completion, ContextRef, Stage, lessons},
-    decoder::Ask,
+    decoder::{Ask, Batch},
     encode::{Encoder, Traced, Written},
     random::{shuffled, unit},
+    score::Origin,
     teacher::draw,
 };
 
@@ -45,7 +46,7 @@ pub(super) const fn samples_of(method: RlMethod) -> usize {
 }
 
 /// The sampling of rollouts.
-pub(super) fn sampling(rl: &Rl) -> Sampling {
+fn sampling(rl: &Rl) -> Sampling {
     Sampling { temperature: rl.temperature as f32, min_p: rl.min_p as f32 }
 }
 
@@ -75,7 +76,10 @@ impl Run {
         }
         let seeds: Vec<u64> = asks.iter().map(|ask| ask.seed).collect();
         let live = self.write_live_adapter()?;
-        let generations = self.decoder.write(&live, asks, sampling(rl), &ProgressBar::hidden())?;
+        let hidden = ProgressBar::hidden();
+        let sampling = sampling(rl);
+        let Batch { model, generations } =
+            self.decoder.write(Some(&live), asks, sampling, &hidden)?;
         let mut written = generations.into_iter().zip(seeds);
         let mut rolled = Vec::new();
         for run in cases {
@@ -88,7 +92,8 @@ impl Run {
                     let point = unit(draw(&format!("{seed}\0label")));
                     let label = decide(generation.code_logits, rl.temperature, point);
                     let predicted = Predicted { label, before: *before };
-                    let reward = self.scorer.score(&case, &generation, predicted, seed)?;
+                    let origin = Origin { model: &model, seed, sampling };
+                    let reward = self.scorer.score(&case, &generation, predicted, origin)?;
                     *before = Some(label);
                     samples.push(Sample { generation, label, reward, advantage: 0.0 });
                 }
@@ -160,4 +165,41 @@ fn trace(
         })
         .collect();
     encoder.trace(&plan.day, &plan.user, &written)
+}
+
+/// Takes a label with the probabilities of the logits at a temperature; `unit` is a
+/// random number in 0..1.
+fn decide(logits: [f32; 5], temperature: f64, unit: f64) -> Label {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weights = logits.map(|logit| (f64::from(logit - largest) / temperature).exp());
+    let mut left = unit * weights.iter().sum::<f64>();
+    for (label, weight) in Label::ALL.into_iter().zip(weights) {
+        if left < weight {
+            return label;
+        }
+        left -= weight;
+    }
+    Label::SBuy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_drawn_as_often_as_they_are_probable() {
+        let logits = [0.0, 1.0, -1.0, 2.0, 0.5];
+        let mut counts = [0_u32; 5];
+        let n = 20_000;
+        for seed in 0..n {
+            counts[decide(logits, 2.0, unit(seed)).index()] += 1;
+        }
+        let weights = logits.map(|logit| f64::from(logit / 2.0).exp());
+        let total: f64 = weights.iter().sum();
+        for (count, weight) in counts.into_iter().zip(weights) {
+            // Standard error at most 0.0035.
+            let share = f64::from(count) / n as f64;
+            assert!((share - weight / total).abs() < 0.015, "{counts:?}");
+        }
+    }
 }

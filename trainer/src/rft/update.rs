@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
-use contract::rewards::Reward;
 use domain::Label;
 use gradients::Outcome;
 
@@ -16,6 +15,7 @@ use super::{
 use crate::{
     config::Rl,
     encode::{Asked, Head, Traced, Weight},
+    score::parts,
 };
 
 type Metrics = BTreeMap<String, f64>;
@@ -37,19 +37,6 @@ impl Means {
 
     fn metrics(&self) -> Metrics {
         self.0.iter().map(|(key, (sum, n))| (key.clone(), sum / n)).collect()
-    }
-}
-
-/// Calls `each` with every number of a reward, by its name in metrics.
-pub(super) fn parts(reward: &Reward, mut each: impl FnMut(&'static str, f64)) {
-    each("reward.total", reward.total);
-    each("reward.structure", reward.structure.score);
-    each("reward.claims", reward.claims.score);
-    if let Some(decision) = &reward.decision {
-        each("reward.decision", decision.score);
-        each("reward.accuracy", decision.accuracy * decision.magnitude);
-        each("reward.cost", decision.cost);
-        each("reward.smoothness", decision.smoothness);
     }
 }
 

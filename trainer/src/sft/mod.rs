@@ -146,6 +146,7 @@ impl Run {
             // Before the checkpoint: what is logged after it is dropped on the way back.
             tracker.step(step, tokens, metrics)?;
             if is_last || every(config.sft.save_steps, step) {
+                tracker.sync()?;
                 self.directory.save(&self.session, &self.fingerprint.to_string())?;
             }
         }

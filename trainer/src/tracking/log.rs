@@ -45,9 +45,13 @@ impl RunLog {
         for record in &records {
             write_line(&mut text, record)?;
         }
-        fs::write(&partial, text)
-            .and_then(|()| fs::rename(&partial, path))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let rewrite = || {
+            let mut file = File::create(&partial)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&partial, path)
+        };
+        rewrite().with_context(|| format!("cannot write {}", path.display()))?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)
@@ -62,6 +66,11 @@ impl RunLog {
         // One call: another reader sees the line whole or not at all.
         self.file.write_all(&line).context("cannot write the log of the run")?;
         self.file.flush().context("cannot write the log of the run")
+    }
+
+    /// Waits until what was appended outlasts a loss of power.
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        self.file.sync_data().context("cannot write the log of the run")
     }
 }
 

@@ -98,6 +98,15 @@ impl Tracker {
         Ok(())
     }
 
+    /// Waits until all steps are in the log for good. To be called before a checkpoint: a
+    /// log that ends before it would miss the steps between for ever.
+    ///
+    /// # Errors
+    /// Fails where the log cannot be written.
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        self.log.sync()
+    }
+
     /// Ends the run: draws the curves, shows them in the terminal, closes MLflow.
     pub(crate) fn finish(self, outcome: Outcome) -> anyhow::Result<()> {
         self.bar.finish_and_clear();

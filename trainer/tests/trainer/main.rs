@@ -6,6 +6,7 @@
     reason = "a helper of a test may panic and print like the test"
 )]
 
+mod release;
 mod rft;
 mod sft;
 

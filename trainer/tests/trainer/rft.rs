@@ -24,13 +24,13 @@ use crate::{
     adapter, assert_same_run, configure, kill_again_and_again, log, manifest, succeed, trainer,
 };
 
-struct Fixture {
-    directory: TempDir,
-    base: PathBuf,
+pub(crate) struct Fixture {
+    pub(crate) directory: TempDir,
+    pub(crate) base: PathBuf,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let universe = Universe::builtin("SYN10").unwrap();
         build_snapshot(&BuildOptions {
@@ -43,17 +43,18 @@ impl Fixture {
             progress: &ProgressBar::hidden(),
         })
         .unwrap();
-        let base = directory.path().join("base.gguf");
+        fs::create_dir_all(directory.path().join("models")).unwrap();
+        let base = directory.path().join("models/base.gguf");
         write_base(&base);
         Self { directory, base }
     }
 
-    fn run_directory(&self, name: &str) -> PathBuf {
+    pub(crate) fn run_directory(&self, name: &str) -> PathBuf {
         self.directory.path().join("runs").join(name)
     }
 
     /// `r2r-trainer rft`: four steps of two contexts, a checkpoint after each round.
-    fn command(&self, name: &str, sets: &[&str], adapter: Option<&Path>) -> Command {
+    pub(crate) fn command(&self, name: &str, sets: &[&str], adapter: Option<&Path>) -> Command {
         let mut command = self.program("rft");
         if let Some(adapter) = adapter {
             command.arg("--adapter").arg(adapter);
@@ -73,7 +74,7 @@ impl Fixture {
         command
     }
 
-    fn program(&self, subcommand: &str) -> Command {
+    pub(crate) fn program(&self, subcommand: &str) -> Command {
         let mut command = trainer(subcommand);
         command.arg("--data-dir").arg(self.directory.path());
         command
@@ -164,12 +165,14 @@ fn a_policy_learns_what_is_rewarded_and_is_calibrated() {
     }
     let manifest = manifest(&directory);
     assert_eq!(manifest["steps"], 12);
-    let evaluation = &manifest["evaluation"];
-    assert_eq!(evaluation["before"]["reward.claims"], 1.0);
-    let (before, after) = (&evaluation["before"], &evaluation["after"]);
-    assert!(after["reward.total"].as_f64() > before["reward.total"].as_f64(), "{evaluation}");
+    let rewards = &manifest["rewards"];
+    assert_eq!(rewards["before"]["reward.claims"], 1.0);
+    let (before, after) = (&rewards["before"], &rewards["after"]);
+    assert!(after["reward.total"].as_f64() > before["reward.total"].as_f64(), "{rewards}");
+    assert!(rewards["differences"]["reward.budget"]["mean"].as_f64().unwrap() > 0.0, "{rewards}");
     assert!(!directory.join("live.gguf").exists());
     calibrate(&fixture, &directory);
+    evaluate(&fixture, &directory);
 }
 
 fn calibrate(fixture: &Fixture, directory: &Path) {
@@ -191,6 +194,40 @@ fn calibrate(fixture: &Fixture, directory: &Path) {
     assert!(loss("test", "calibrated") > 0.0);
     assert_eq!(manifest["steps"], 12, "the rest of the manifest stays");
     assert!(fs::read_to_string(directory.join("reliability.svg")).unwrap().starts_with("<svg"));
+}
+
+/// The adapter has learned to write short claims: of what else there is, both sides have
+/// the same.
+fn evaluate(fixture: &Fixture, directory: &Path) {
+    let mut command = fixture.program("evaluate");
+    command.arg(directory).arg("--set").arg("evaluation.contexts_max=12");
+    let printed = succeed(&mut command);
+    assert!(printed.contains("claims upheld by verification"), "{printed}");
+    let manifest = manifest(directory);
+    let found = &manifest["evaluation"]["all"];
+    assert_eq!(found["contexts"], 12);
+    let budget = &found["differences"]["reward.budget"]["mean"];
+    assert!(budget.as_f64().unwrap() > 0.0, "{found}");
+    for side in ["base", "adapter"] {
+        let quality = &found[side];
+        assert_eq!(quality["claims"]["correctness"], 1.0);
+        assert_eq!(quality["sections"]["made"], 6 * 12);
+        assert_eq!(quality["sections"]["duplicate_share"], 0.0);
+        assert_eq!(quality["sections"]["empty_share"], 0.0);
+        assert!(quality["phrases"]["distinct"].as_u64().unwrap() > 5, "{quality}");
+        let decisions = quality["decisions"].as_object().unwrap().values();
+        let sum: f64 = decisions.map(|share| share.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+        assert!(quality["means"]["decision.log_loss"].as_f64().unwrap() > 0.0);
+    }
+    assert_ne!(found["base"], found["adapter"]);
+    assert!(manifest["calibration"].is_object(), "the rest of the manifest stays");
+    assert!(manifest["evaluation"]["dates"]["SYN10"]["test"].is_array());
+    let page = fs::read_to_string(directory.join("theses.md")).unwrap();
+    assert_eq!(page.matches("\n### ").count(), 10);
+    assert_eq!(page.matches("**Base** decides").count(), 10);
+    assert_eq!(page.matches("**Adapter** decides").count(), 10);
+    assert!(!page.contains("refuted"), "{page}");
 }
 
 #[test]

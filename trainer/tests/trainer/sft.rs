@@ -179,3 +179,28 @@ fn a_checkpoint_of_another_run_is_refused() {
     let message = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(message.contains("made with another `data` or `split`"), "{message}");
 }
+
+#[test]
+fn a_directory_belongs_to_one_process_and_loses_what_is_unfinished() {
+    let fixture = Fixture::new();
+    let directory = fixture.run_directory("one");
+    fs::create_dir_all(&directory).unwrap();
+    let unfinished = ["checkpoint.tmp-4711", "adapter.tmp-12"].map(|name| directory.join(name));
+    let others = ["notes.tmp-x", "tmp-12"].map(|name| directory.join(name));
+    for path in unfinished.iter().chain(&others) {
+        fs::write(path, "half of it").unwrap();
+    }
+    let lock = fs::File::create(directory.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let output = fixture.command("one", &[]).output().unwrap();
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    let expected = format!("is at work in {}: wait until", directory.display());
+    assert!(message.contains(&expected), "{message}");
+    assert!(unfinished.iter().all(|path| path.exists()), "they may be the other's");
+
+    drop(lock);
+    fixture.succeed("one", &[]);
+    assert!(unfinished.iter().all(|path| !path.exists()));
+    assert!(others.iter().all(|path| path.exists()));
+}

@@ -182,6 +182,16 @@ impl GenerationRequest {
     pub const MAX_TEXT_BYTES: usize = 1 << 20;
     /// Bound on the tokens of a claim; the phrases of a plan end well below it.
     pub const MAX_TOKENS: u32 = 32;
+    /// Tokens of a claim besides those the model writes: the opening of its section and
+    /// the code.
+    const OPENING_TOKENS_MAX: u32 = 8;
+
+    /// Returns the most tokens of a context that so many claims take: each claim twice, in
+    /// its branch and before the decision.
+    #[must_use]
+    pub const fn answer_tokens(claims: u32, max_tokens: u32) -> u32 {
+        max_tokens.saturating_add(Self::OPENING_TOKENS_MAX).saturating_mul(claims).saturating_mul(2)
+    }
 
     /// Asks for the thesis of a plan.
     #[must_use]

@@ -22,6 +22,7 @@ use super::{
     thesis::{Prepared, PreparedSection},
 };
 use crate::{
+    engine::GenerationRequest,
     error::InferenceError,
     protocol::{FromWorker, Job, ToWorker, count, read_frame},
 };
@@ -38,10 +39,6 @@ pub(super) struct Intake {
 
 /// How long a decode may go on after the front is gone.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Tokens of a claim besides those the model writes: the opening of its section
-/// and the code.
-const OPENING_TOKENS_MAX: u32 = 8;
 
 impl Intake {
     pub(super) fn run(mut self, mut socket: UnixStream) {
@@ -109,7 +106,6 @@ impl Intake {
         })
     }
 
-    /// A claim takes its tokens twice: in its branch and before the decision.
     fn check_room(
         &self,
         sections: &[SectionPlan],
@@ -117,10 +113,7 @@ impl Intake {
         max_tokens: u32,
     ) -> Result<(), InferenceError> {
         let claims: usize = sections.iter().map(|section| section.claims.len()).sum();
-        let answer_tokens = max_tokens
-            .saturating_add(OPENING_TOKENS_MAX)
-            .saturating_mul(count(claims))
-            .saturating_mul(2);
+        let answer_tokens = GenerationRequest::answer_tokens(count(claims), max_tokens);
         let prompt_tokens = count(prompt).saturating_add(self.prefix_tokens);
         let limit = self.context_tokens;
         if prompt_tokens.saturating_add(answer_tokens) > limit {

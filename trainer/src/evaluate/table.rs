@@ -1,0 +1,111 @@
+//! Base and adapter side by side, in a terminal and in pages.
+
+use std::fmt::Write as _;
+
+use domain::Label;
+
+use super::{Sides, quality::Quality};
+use crate::held_out::Difference;
+
+/// What the numbers of means are called, in the order of the table.
+const MEANS: [(&str, &str); 14] = [
+    ("reward.total", "reward"),
+    ("reward.structure", "reward: structure"),
+    ("reward.presence", "  sections present"),
+    ("reward.validity", "  valid answers"),
+    ("reward.budget", "  token budgets kept"),
+    ("reward.claims", "reward: claims"),
+    ("reward.coverage", "  claims that cite evidence"),
+    ("reward.correctness", "  of these upheld"),
+    ("reward.unsupported", "  unsupported claims"),
+    ("reward.decision", "reward: decision"),
+    ("reward.accuracy", "  accuracy in units of |z|"),
+    ("reward.cost", "  cost of wrong labels"),
+    ("reward.smoothness", "  penalty on changed labels"),
+    ("decision.log_loss", "log-loss of the raw decision"),
+];
+
+/// A line of the table.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) base: String,
+    pub(crate) adapter: String,
+    /// Adapter less base, with its interval.
+    pub(crate) difference: String,
+}
+
+impl Sides {
+    /// Returns the table of base and adapter.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (key, name) in MEANS {
+            let of = |quality: &Quality| quality.means.get(key).copied().map_or("-".into(), number);
+            rows.push(Row {
+                name: name.to_owned(),
+                base: of(&self.base),
+                adapter: of(&self.adapter),
+                difference: self.differences.get(key).map(shown).unwrap_or_default(),
+            });
+        }
+        let mut row = |name: String, of: &dyn Fn(&Quality) -> String| {
+            let difference = String::new();
+            rows.push(Row { name, base: of(&self.base), adapter: of(&self.adapter), difference });
+        };
+        row("claims made".into(), &|q| q.claims.made.to_string());
+        row("claims upheld by verification".into(), &|q| percent(q.claims.correctness));
+        row("sections with a duplicate".into(), &|q| percent(q.sections.duplicate_share));
+        row("sections with an empty claim".into(), &|q| percent(q.sections.empty_share));
+        row("different phrases".into(), &|q| q.phrases.distinct.to_string());
+        row("most used phrase of a rule".into(), &|q| percent(q.phrases.most_used_share));
+        for label in Label::ALL {
+            let key = label.to_string();
+            let realised = percent(self.realised.get(&key).copied().unwrap_or_default());
+            row(format!("decided {label}, realised {realised}"), &|q| {
+                percent(q.decisions.get(&key).copied().unwrap_or_default())
+            });
+        }
+        rows
+    }
+}
+
+/// Renders rows for a terminal.
+pub(crate) fn aligned(rows: &[Row]) -> String {
+    let head = Row {
+        name: String::new(),
+        base: "base".to_owned(),
+        adapter: "adapter".to_owned(),
+        difference: "difference (95 % interval)".to_owned(),
+    };
+    let mut text = String::new();
+    for Row { name, base, adapter, difference } in [&head].into_iter().chain(rows) {
+        let line = format!("{name:34} {base:>9} {adapter:>9}  {difference}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// Renders rows as a table in Markdown.
+pub(crate) fn markdown(rows: &[Row]) -> String {
+    let mut text = String::from("| | base | adapter | difference (95 % interval) |\n");
+    text.push_str("|---|---:|---:|---|\n");
+    for Row { name, base, adapter, difference } in rows {
+        let _ = writeln!(text, "| {} | {base} | {adapter} | {difference} |", name.trim_start());
+    }
+    text
+}
+
+/// Renders a number with four decimals.
+pub(crate) fn number(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", 100.0 * share)
+}
+
+fn shown(difference: &Difference) -> String {
+    let interval = difference.interval.as_ref().map_or(String::new(), |interval| {
+        format!(" ({:+.4} to {:+.4})", interval.lower, interval.upper)
+    });
+    format!("{:+.4}{interval}", difference.mean)
+}

@@ -1,0 +1,58 @@
+//! A run that has ended, for what measures it.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    config::{ConfigArgs, RunConfig},
+    contexts::Contexts,
+    decoder::Decoder,
+    run::{self, RunDirectory},
+};
+
+/// How a run that has ended is named on the command line.
+#[derive(Debug, Args)]
+pub(crate) struct TrainedArgs {
+    /// Directory of a run that has ended.
+    run: PathBuf,
+    /// Change a key of the run's configuration, as `--set calibration.contexts_max=100`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Where models and snapshots are kept.
+    #[arg(long, env = "R2R_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+}
+
+/// The run, and what it takes to write theses with its adapter.
+pub(crate) struct Trained {
+    pub(crate) directory: RunDirectory,
+    pub(crate) config: RunConfig,
+    pub(crate) contexts: Contexts,
+    pub(crate) decoder: Decoder,
+}
+
+impl TrainedArgs {
+    /// Opens the run, its base and its snapshots.
+    ///
+    /// # Errors
+    /// Fails when one is missing, another process is at work on the run, or one is not the one the run was trained over.
+    pub(crate) fn open(&self) -> anyhow::Result<Trained> {
+        let directory = RunDirectory::take(&self.run)?;
+        let kept = directory.config().display().to_string();
+        let config = ConfigArgs { config: kept, sets: self.sets.clone() }.load()?;
+        let manifest = directory.manifest()?;
+        let base = run::base(&config, &self.data_dir)?;
+        ensure!(
+            manifest.get("base_sha256") == Some(&json!(base.digest())),
+            "backbone.model is not the file the run was trained over"
+        );
+        let contexts = Contexts::open(&config, &self.data_dir)?;
+        let adapter = run::digest_of(&directory.adapter())?;
+        directory.check_adapter(adapter, &contexts.division(&config))?;
+        let decoder = Decoder::new(&base, config.backbone.context_tokens)?;
+        Ok(Trained { directory, config, contexts, decoder })
+    }
+}
