@@ -1,13 +1,17 @@
 //! `r2r features`: the catalogue, values at a point in time, whole histories.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use chrono::NaiveDate;
 use clap::{Args, Subcommand};
 use domain::{AsOf, Section, Ticker};
 use lake::{
     DEFAULT_UNIVERSE, FeatureInfo, Panel, PanelOptions, Snapshot, feature_catalogue, write_derived,
+    write_table,
 };
 
 #[cfg(feature = "ballista")]
@@ -64,6 +68,10 @@ pub(crate) struct Build {
     /// Keep every n-th session of a name.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     every: u32,
+    /// File to write; `derived/SNAPSHOT/features.parquet` in the data directory, which the next
+    /// call writes over, where absent.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Compute on a Ballista cluster: its scheduler, as df://HOST:PORT. The file has the same
     /// bytes. Needs a program built with `--features cli/ballista`.
     #[arg(long, value_name = "URL")]
@@ -174,7 +182,13 @@ async fn build(args: &Build, data_dir: &Path) -> anyhow::Result<()> {
         }
         Some(engine) => panel_on(engine, args.engine_tasks, &snapshot, &options).await?,
     };
-    let path = write_derived(data_dir, &snapshot, "features.parquet", &panel.batch)?;
+    if panel.batch.num_rows() == 0 {
+        bail!("no session of these names lies between --from and --to: nothing is written");
+    }
+    let path = match &args.out {
+        Some(path) => write_table(path, &panel.batch).map(|()| path.clone())?,
+        None => write_derived(data_dir, &snapshot, "features.parquet", &panel.batch)?,
+    };
     say!(
         "{} rows of {} features of universe {} (snapshot {}) are in {}",
         panel.batch.num_rows(),
@@ -205,7 +219,7 @@ async fn panel_on(
 
 #[cfg(not(feature = "ballista"))]
 async fn panel_on(engine: &str, _: u32, _: &Snapshot, _: &PanelOptions) -> anyhow::Result<Panel> {
-    anyhow::bail!(
+    bail!(
         "cannot compute on {engine}: this program was built without Ballista; build it with `--features cli/ballista`, or leave out --engine"
     )
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use domain::Label;
-use lake::{DEFAULT_UNIVERSE, LabelConfig, LabelScheme, LabelStats, Snapshot, write_derived};
+use lake::{
+    DEFAULT_UNIVERSE, LabelConfig, LabelScheme, LabelStats, Snapshot, write_derived, write_table,
+};
 
 use crate::screen::say;
 
@@ -15,7 +17,14 @@ pub(crate) enum Command {
         Schemes: z is the mean over 5, 21 and 63 sessions of the return in units of the daily\n\
         volatility of the last 60 sessions; sqrt_time divides it by the root of the sessions too.\n\
         A session whose future is not complete has no label. More data changes no label.")]
-    Build(Options),
+    Build {
+        #[command(flatten)]
+        options: Options,
+        /// File to write; `derived/SNAPSHOT/labels-SCHEME.parquet` in the data directory, which
+        /// the next call writes over, where absent.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Show how often each label occurs, and how often it changes.
     #[command(
         after_help = "Examples:\n  r2r labels stats\n  r2r labels stats --scheme seed --by-ticker"
@@ -65,16 +74,19 @@ impl Options {
 }
 
 pub(crate) async fn run(command: &Command, data_dir: &Path) -> anyhow::Result<()> {
-    let (Command::Build(options) | Command::Stats { options, .. }) = command;
+    let (Command::Build { options, .. } | Command::Stats { options, .. }) = command;
     let config = options.config()?;
     let snapshot = Snapshot::open_universe(data_dir, &options.universe).await?;
     let (batch, stats) = snapshot.labels(&config).await?;
     let mut all = LabelStats::default();
     stats.values().for_each(|stats| all += *stats);
     match command {
-        Command::Build(_) => {
+        Command::Build { out, .. } => {
             let name = format!("labels-{}.parquet", config.scheme.key());
-            let path = write_derived(data_dir, &snapshot, &name, &batch)?;
+            let path = match out {
+                Some(path) => write_table(path, &batch).map(|()| path.clone())?,
+                None => write_derived(data_dir, &snapshot, &name, &batch)?,
+            };
             say!(
                 "{} labels of {} sessions of universe {} (snapshot {}) are in {}",
                 all.labelled(),

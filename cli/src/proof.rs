@@ -1,6 +1,9 @@
 //! `r2r data prove-no-leak`: changes the future and looks whether anything moves.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use clap::Args as ClapArgs;
 use domain::{AsOf, AsOfRead, Ticker};
@@ -23,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',')]
     as_of: Vec<AsOf>,
     /// Futures that are tried at each ticker and date.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     cases: u64,
     /// Seed of the first future.
     #[arg(long, default_value_t = 42)]
@@ -42,11 +45,15 @@ pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
     for path in &args.features {
         further.extend(FeatureInfo::load(path)?);
     }
+    let mut unseen: BTreeSet<String> = further.iter().map(|info| info.name.clone()).collect();
     let proof = LeakProof::new(&snapshot, further).await?;
-    let pairs = pairs(args, &snapshot);
+    let pairs = pairs(args, &snapshot)?;
     let progress = progress()?;
     progress.set_length(pairs.len() as u64 * args.cases);
     for (ticker, as_of) in &pairs {
+        for name in proof.defined(ticker, *as_of).await? {
+            unseen.remove(&name);
+        }
         for case in 0..args.cases {
             progress.set_message(format!("{ticker} as of {as_of}"));
             let leak = proof.case(ticker, *as_of, args.seed + case, render).await?;
@@ -63,6 +70,13 @@ pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
         }
     }
     progress.finish_and_clear();
+    if let Some(name) = unseen.first() {
+        anyhow::bail!(
+            "nothing is proven of {name}: it has no value at any of the {} tickers and dates that were \
+             tried; give --universe, --tickers or --as-of where it has one",
+            pairs.len()
+        );
+    }
     say!(
         "no leak: {} futures at {} tickers and dates of universe {} moved nothing (snapshot {})",
         pairs.len() as u64 * args.cases,
@@ -73,8 +87,15 @@ pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn pairs(args: &Args, snapshot: &Snapshot) -> Vec<(Ticker, AsOf)> {
+fn pairs(args: &Args, snapshot: &Snapshot) -> anyhow::Result<Vec<(Ticker, AsOf)>> {
     let known = snapshot.tickers();
+    let universe = &snapshot.manifest().universe.id;
+    if let Some(unknown) = args.tickers.iter().find(|t| known.iter().all(|k| k.ticker != **t)) {
+        anyhow::bail!("ticker {unknown} has no closes in universe {universe}");
+    }
+    if known.is_empty() {
+        anyhow::bail!("universe {universe} has no closes: nothing can be proven of it");
+    }
     let tickers: Vec<Ticker> = if args.tickers.is_empty() {
         let step = known.len().div_ceil(5).max(1);
         known.iter().step_by(step).map(|info| info.ticker.clone()).collect()
@@ -93,7 +114,7 @@ fn pairs(args: &Args, snapshot: &Snapshot) -> Vec<(Ticker, AsOf)> {
             pairs.extend(args.as_of.iter().map(|as_of| (ticker.clone(), *as_of)));
         }
     }
-    pairs
+    Ok(pairs)
 }
 
 /// What must not move: the frame and the catalogue, and what the model would read of them.

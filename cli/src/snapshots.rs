@@ -217,6 +217,11 @@ fn tell_diff(diff: &SnapshotDiff) -> anyhow::Result<()> {
 
 fn tell_check(url: &str, report: VerifyReport) -> anyhow::Result<()> {
     let VerifyReport { snapshots, files, bytes, .. } = report;
+    if snapshots == 0 && report.old.is_empty() && report.problems.is_empty() {
+        bail!(
+            "there is no snapshot in {url}: name another place with --data-dir or --store, or run `r2r data build`"
+        );
+    }
     let snapshots = counted(snapshots, "snapshot");
     say!("{url}: checked {snapshots}, {} ({})", counted(files, "file"), size(bytes));
     for problem in &report.problems {

@@ -65,7 +65,7 @@ pub(crate) struct Job {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
     /// The model is loaded and the system prompt decoded.
-    Ready(ModelInfo),
+    Ready(Box<ModelInfo>),
     /// The worker cannot serve and ends.
     StartFailed { detail: String },
     /// The conversion succeeded.

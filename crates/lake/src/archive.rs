@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use flate2::read::GzDecoder;
+use flate2::read::{GzDecoder, MultiGzDecoder};
 
 use crate::{ArchiveKind, LakeError};
 
@@ -46,12 +46,9 @@ impl Archive {
         if !member.ends_with(".gz") {
             return Ok(bytes);
         }
-        let mut plain = Vec::new();
-        GzDecoder::new(bytes.as_slice())
-            .take(MEMORY_BYTES_MAX)
-            .read_to_end(&mut plain)
-            .map_err(|e| self.bad(format!("{member} does not unpack: {e}")))?;
-        Ok(plain)
+        // Several may follow each other, as `cat` and bgzip write them.
+        let plain = MultiGzDecoder::new(bytes.as_slice());
+        read_whole(plain).map_err(|e| self.bad(format!("{member} does not unpack: {e}")))
     }
 
     /// Streams a member to `target`, which appears only when it is complete.
@@ -155,8 +152,17 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<(), LakeError> {
 pub(crate) fn read_inner_zip(bytes: &[u8], member: &str) -> Result<Vec<u8>, String> {
     let mut zip = zip::ZipArchive::new(io::Cursor::new(bytes)).map_err(|e| e.to_string())?;
     let entry = zip.by_name(member).map_err(|e| format!("{member}: {e}"))?;
+    read_whole(entry).map_err(|e| format!("{member}: {e}"))
+}
+
+/// Reads what fits into memory, and refuses what is larger: a part would look like the whole.
+fn read_whole(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut plain = Vec::new();
-    entry.take(MEMORY_BYTES_MAX).read_to_end(&mut plain).map_err(|e| format!("{member}: {e}"))?;
+    reader.take(MEMORY_BYTES_MAX + 1).read_to_end(&mut plain)?;
+    if plain.len() as u64 > MEMORY_BYTES_MAX {
+        let mebibytes = MEMORY_BYTES_MAX >> 20;
+        return Err(io::Error::other(format!("it is larger than {mebibytes} MiB: split it")));
+    }
     Ok(plain)
 }
 

@@ -117,6 +117,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     for kind in Kind::ALL {
         let mut feeds = parse_kind(options, kind, &mut raw_answers)?;
         for (source, parsed) in &mut feeds {
+            check_read(universe, kind, source, parsed)?;
             gate.pass(kind, &source.terms(), parsed)?;
         }
         contents.kinds.push((kind, feeds));
@@ -144,6 +145,26 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     );
     let dir = store.dir(id);
     Ok(BuildReport { id, dir, already_built: was_there, records, rejected, held, released })
+}
+
+/// Refuses a feed of which nothing could be read: one mistake in a mapping would leave a snapshot
+/// without data.
+fn check_read(
+    universe: &Universe,
+    kind: Kind,
+    source: &FeedSource,
+    parsed: &Parsed,
+) -> Result<(), LakeError> {
+    match parsed.rejected.first().filter(|_| parsed.batch.num_rows() == 0) {
+        None => Ok(()),
+        Some(Rejected { place, reason, .. }) => Err(LakeError::Config {
+            origin: format!("universe {}, feed {} of {}", universe.id, kind.key(), source.id),
+            reason: format!(
+                "none of its {} records can be read; of the first, {place}: {reason}",
+                parsed.rejected.len()
+            ),
+        }),
+    }
 }
 
 /// Reads a quarantined record as its source gives it: columns by name, unmasked, for the

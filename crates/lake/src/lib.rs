@@ -73,7 +73,7 @@ pub use providers::{
     RawRows, RetryPolicy, fetch_commands, fetch_provider, parse_raw, process_env,
 };
 pub use records::{Kind, Rejected, TableMapping, TimeRule};
-pub use research::{LabelStats, Panel, PanelOptions, write_derived};
+pub use research::{LabelStats, Panel, PanelOptions, write_derived, write_table};
 pub use retrieval::{RetrievalConfig, RetrievalMethod, RetrievalRef, Retriever, WeightsRef};
 pub use snapshot::{DEFAULT_UNIVERSE, Snapshot, TickerInfo};
 pub use sources::{ArchiveKind, Source, SourceList, WheelTag};

@@ -2,7 +2,7 @@
 //! that holds only files with the promised digest.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, IsTerminal},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -143,6 +143,13 @@ pub(crate) fn lock_dir(dir: &Path) -> Result<File, LakeError> {
         .append(true)
         .open(&path)
         .map_err(LakeError::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            tracing::warn!("another process works in {}: waits until it has ended", dir.display());
+        }
+        Err(TryLockError::Error(error)) => return Err(LakeError::io("lock", &path)(error)),
+    }
     file.lock().map_err(LakeError::io("lock", &path))?;
     Ok(file)
 }

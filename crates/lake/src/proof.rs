@@ -107,6 +107,17 @@ impl<'s> LeakProof<'s> {
         Ok(None)
     }
 
+    /// Returns the features that have a value at a point in time: of others a case proves
+    /// nothing.
+    ///
+    /// # Errors
+    /// Fails when a query fails.
+    pub async fn defined(&self, ticker: &Ticker, as_of: AsOf) -> Result<Vec<String>, LakeError> {
+        let rows = self.engine.run(self.snapshot.tables.cut(ticker, as_of)?.by_name()).await?;
+        let found = self.engine.features().iter().zip(rows);
+        Ok(found.filter_map(|(info, row)| row.map(|_| info.name.clone())).collect())
+    }
+
     /// Returns the last session known at `as_of` and two earlier ones.
     fn sessions(&self, ticker: &Ticker, as_of: AsOf) -> Result<Vec<i32>, LakeError> {
         let known = self.snapshot.tables.cut(ticker, as_of)?;

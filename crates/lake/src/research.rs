@@ -274,13 +274,22 @@ pub fn write_derived(
     name: &str,
     batch: &RecordBatch,
 ) -> Result<PathBuf, LakeError> {
-    let dir = data_dir.join("derived").join(snapshot.id().to_string());
-    std::fs::create_dir_all(&dir).map_err(LakeError::io("create", &dir))?;
-    let temp = tempfile::tempdir_in(&dir).map_err(LakeError::io("create a directory in", &dir))?;
-    let (partial, path) = (temp.path().join(name), dir.join(name));
-    write_parquet(&partial, batch)?;
-    std::fs::rename(&partial, &path).map_err(LakeError::io("write", &path))?;
+    let path = data_dir.join("derived").join(snapshot.id().to_string()).join(name);
+    write_table(&path, batch)?;
     Ok(path)
+}
+
+/// Writes a Parquet file, whole or not at all, and the directories it lies in.
+///
+/// # Errors
+/// Fails when the file cannot be written.
+pub fn write_table(path: &Path, batch: &RecordBatch) -> Result<(), LakeError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).map_err(LakeError::io("create", dir))?;
+    let temp = tempfile::tempdir_in(dir).map_err(LakeError::io("create a directory in", dir))?;
+    let partial = temp.path().join("table.parquet");
+    write_parquet(&partial, batch)?;
+    std::fs::rename(&partial, path).map_err(LakeError::io("write", path))
 }
 
 fn positions(batch: &RecordBatch, names: &[&str]) -> Result<Vec<usize>, LakeError> {

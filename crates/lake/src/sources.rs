@@ -133,7 +133,11 @@ impl SourceList {
     /// Fails when the file cannot be read or is not valid.
     pub fn load(path: &Path) -> Result<Self, LakeError> {
         let text = std::fs::read_to_string(path).map_err(LakeError::io("read", path))?;
-        Self::parse(&path.display().to_string(), &text)
+        let mut list = Self::parse(&path.display().to_string(), &text)?;
+        for own in list.sources.values_mut().filter_map(|source| source.path.as_mut()) {
+            *own = path.with_file_name(&own);
+        }
+        Ok(list)
     }
 
     /// Parses an allowlist; `origin` names it in errors. Unknown keys are refused.

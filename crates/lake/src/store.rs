@@ -57,7 +57,7 @@ use self::{
 use crate::{DEFAULT_UNIVERSE, LakeError};
 
 /// The reference to the snapshot of the default universe that was built last.
-const CURRENT: &str = "CURRENT";
+pub(crate) const CURRENT: &str = "CURRENT";
 
 /// Shorter beginnings of an id are not looked up.
 const ID_PREFIX_MIN: usize = 4;
@@ -296,8 +296,9 @@ impl SnapshotStore {
     /// Fails when the name cannot be one, the snapshot is not there or not whole
     /// in its manifest, or somebody else moves the reference at the same time.
     pub async fn point(&self, name: &str, id: Digest) -> Result<(), LakeError> {
-        self.manifest(id).await?;
         self.guarded(Work::Publish, async |_| {
+            // Nobody removes it from here on.
+            self.manifest(id).await?;
             let held = self.hold_refs(&[name]).await?;
             self.move_refs(held, id).await
         })

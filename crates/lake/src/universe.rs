@@ -286,7 +286,16 @@ impl Universe {
     /// Fails when the file cannot be read or is not valid.
     pub fn load(path: &Path) -> Result<Self, LakeError> {
         let text = std::fs::read_to_string(path).map_err(LakeError::io("read", path))?;
-        Self::parse(&path.display().to_string(), &text)
+        let universe = Self::parse(&path.display().to_string(), &text)?;
+        let is_taken =
+            |(id, own): &(&str, &str)| id.eq_ignore_ascii_case(&universe.id) && *own != text;
+        if BUILTIN.iter().any(is_taken) || universe.id.eq_ignore_ascii_case(crate::store::CURRENT) {
+            return Err(LakeError::Config {
+                origin: path.display().to_string(),
+                reason: format!("id {} is taken by r2r: give your universe another", universe.id),
+            });
+        }
+        Ok(universe)
     }
 
     /// Parses a universe; `origin` names it in errors. Unknown keys are refused.

@@ -267,7 +267,10 @@ fn the_documents_describe_the_server() {
     assert!(openapi["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths: Vec<&String> = openapi["paths"].as_object().unwrap().keys().collect();
     for path in paths.iter().filter(|path| !path.contains("thesis")) {
-        assert_eq!(get(server.address(), path).status, 200, "{path}");
+        let status = get(server.address(), path).status;
+        // A backtest that takes longer than a second, as on a busy machine, is a job.
+        let is_fine = status == 200 || *path == "/v1/backtest" && status == 202;
+        assert!(is_fine, "{path}: {status}");
     }
     let mut socket = connect(server.address());
     socket.write_all(b"HEAD /v1/healthz HTTP/1.0\r\n\r\n").unwrap();

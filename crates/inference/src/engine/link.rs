@@ -67,7 +67,7 @@ impl Link {
         let ready = timeout(config.start_timeout, async {
             loop {
                 match receive(&mut reader).await {
-                    Some(FromWorker::Ready(model)) => return Ok(model),
+                    Some(FromWorker::Ready(model)) => return Ok(*model),
                     Some(FromWorker::StartFailed { detail }) => {
                         return Err(InferenceError::Model { detail });
                     }

@@ -165,7 +165,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
         .map_err(|error| error.to_string())?;
     let info = describe(&model, start, prefix_tokens);
     info!(model.name = info.name, model.prefix_tokens = prefix_tokens, "worker ready");
-    outbox.send(&FromWorker::Ready(info));
+    outbox.send(&FromWorker::Ready(Box::new(info)));
     let work = |index, width| Work {
         model: &model,
         prompts: &prompts,

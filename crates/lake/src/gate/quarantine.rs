@@ -93,6 +93,9 @@ struct Line {
     findings: Vec<Finding>,
 }
 
+/// Characters of the reason of a record that could not be read.
+const REASON_MAX: usize = 300;
+
 impl Quarantined {
     /// Takes a record that could not be read; `repeats` counts equal ones before it.
     pub(super) fn unreadable(rejected: &Rejected, repeats: u32) -> Self {
@@ -104,7 +107,8 @@ impl Quarantined {
             source_id: source_id.clone(),
             kind: *kind,
             place: place.clone(),
-            reason: reason.clone(),
+            // It may quote a cell, which is as long as it likes and says what it likes.
+            reason: mask(&reason.chars().take(REASON_MAX).collect::<String>()),
             raw: if texts(*kind).is_empty() { raw.clone() } else { mask(raw) },
             digest: None,
             findings: Vec::new(),

@@ -151,8 +151,12 @@ pub fn release(
         lines.push('\n');
         made.push(line.release);
     }
-    file.write_all(lines.as_bytes()).map_err(LakeError::io("write", &path))?;
-    file.sync_all().map_err(LakeError::io("sync", &path))?;
+    let length = file.metadata().map_err(LakeError::io("read", &path))?.len();
+    if let Err(error) = file.write_all(lines.as_bytes()).and_then(|()| file.sync_all()) {
+        // All or none, as on a disk that is full.
+        file.set_len(length).map_err(LakeError::io("restore", &path))?;
+        return Err(LakeError::io("write", &path)(error));
+    }
     sync_dir(data_dir)?;
     Ok(made)
 }

@@ -4,24 +4,21 @@
 //! Every cell is read as text first, so that one set of rules and messages serves
 //! all three formats.
 
-use std::{collections::BTreeMap, io::BufRead, sync::Arc};
+mod file;
 
-use bytes::Bytes;
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, Utc};
-use chrono_tz::Tz;
-use datafusion::{
-    arrow::{
-        array::{Array, AsArray},
-        compute::cast,
-        datatypes::DataType,
-    },
-    parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    ops::RangeInclusive,
 };
+
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use chrono_tz::Tz;
 use domain::{Digest, Ticker};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::{Feed, Head, Record, Rows};
+use self::file::Table;
+use super::{Feed, Head, Kind, Record, Rows};
 use crate::{LakeError, Universe, calendar};
 
 /// Which columns of a table make a record. In a universe, under a feed:
@@ -75,11 +72,16 @@ pub struct TimeRule {
     pub zone: Option<String>,
 }
 
+/// Years of dates that are not a mistake.
+const YEARS: RangeInclusive<i32> = 1800..=2200;
+
 /// A row of a mapped table; gives its fields by the names of the record.
 pub(crate) struct Cells<'a> {
     mapping: &'a TableMapping,
     columns: &'a BTreeMap<String, usize>,
     row: &'a [Option<String>],
+    /// The fields that were looked for.
+    asked: &'a RefCell<BTreeSet<String>>,
 }
 
 /// A record that can be made of named cells.
@@ -101,8 +103,10 @@ pub(crate) fn read_mapped<R: FromCells>(
     let table = Table::read(feed, &member, mapping)?;
     check_mapping::<R>(feed, &member, mapping, &table.columns)?;
     let mut found = Rows { members: vec![member.clone()], ..Rows::default() };
+    let asked = RefCell::new(BTreeSet::new());
+    let mut sessions = BTreeMap::new();
     for (i, row) in table.rows.iter().enumerate() {
-        let cells = Cells { mapping, columns: &table.columns, row };
+        let cells = Cells { mapping, columns: &table.columns, row, asked: &asked };
         let ticker = match cells.ticker(universe, R::KIND.has_ticker(), feed) {
             Ok(Some(ticker)) => ticker,
             // Names outside the universe are out of scope, not rejected.
@@ -116,7 +120,10 @@ pub(crate) fn read_mapped<R: FromCells>(
                 continue;
             }
         };
-        match R::from_cells(&cells).and_then(|r| Ok((head(feed, &member, ticker, &cells)?, r))) {
+        let made =
+            R::from_cells(&cells).and_then(|r| Ok((head(feed, &member, ticker, &cells)?, r)));
+        let place = || table.place(&member, i);
+        match made.and_then(|made| only_one(feed.kind, made, &cells, &mut sessions, place)) {
             Ok(row) => found.rows.push(row),
             Err(reason) => {
                 found.rejected.push(feed.reject(
@@ -127,7 +134,56 @@ pub(crate) fn read_mapped<R: FromCells>(
             }
         }
     }
+    if !found.rows.is_empty() {
+        check_asked(feed, mapping, &asked.into_inner())?;
+    }
     Ok(found)
+}
+
+/// Where each session of a name was first read, its times and its text.
+type Sessions = BTreeMap<(String, DateTime<Utc>, DateTime<Utc>), (String, String)>;
+
+/// Refuses a second bar of a session that became known at the same time and says something
+/// else: nothing tells which one counts. The same once more is found later.
+fn only_one<R>(
+    kind: Kind,
+    (head, record): (Head, R),
+    cells: &Cells<'_>,
+    sessions: &mut Sessions,
+    place: impl FnOnce() -> String,
+) -> Result<(Head, R), String> {
+    if matches!(kind, Kind::Bars | Kind::Index) {
+        let key = (head.ticker.clone(), head.event_time, head.known_at);
+        match sessions.entry(key) {
+            Entry::Vacant(entry) => drop(entry.insert((place(), cells.row_text()))),
+            Entry::Occupied(entry) if entry.get().1 != cells.row_text() => {
+                let first = &entry.get().0;
+                return Err(format!("{first} says something else of the same session"));
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    Ok((head, record))
+}
+
+/// Refuses a mapping of fields that no record of the kind has.
+fn check_asked(
+    feed: &Feed<'_>,
+    mapping: &TableMapping,
+    asked: &BTreeSet<String>,
+) -> Result<(), LakeError> {
+    let mapped = mapping.columns.keys().chain(mapping.constants.keys());
+    let Some(unknown) = mapped.chain(mapping.scale.keys()).find(|field| !asked.contains(*field))
+    else {
+        return Ok(());
+    };
+    let (kind, source) = (feed.kind.table(), &feed.source.id);
+    let known: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let reason = format!(
+        "the feed {kind} of {source} maps {unknown}, which {kind} do not have: {}",
+        known.join(", ")
+    );
+    Err(LakeError::Config { origin: "universe".to_owned(), reason })
 }
 
 fn check_mapping<R: FromCells>(
@@ -165,7 +221,15 @@ fn check_mapping<R: FromCells>(
 }
 
 fn head(feed: &Feed<'_>, member: &str, ticker: String, cells: &Cells<'_>) -> Result<Head, String> {
-    let first_known = cells.time(&cells.mapping.known_at)?;
+    let rule = &cells.mapping.known_at;
+    let first_known = cells.time(rule)?;
+    if matches!(feed.kind, Kind::Bars | Kind::Index) && rule.is_midnight(first_known) {
+        return Err(
+            "it would be known at midnight, and a session is at its close: give known_at a \
+                    `time` and a `zone`"
+                .to_owned(),
+        );
+    }
     let event_time = match &cells.mapping.event_time {
         Some(rule) => cells.time(rule)?,
         None => first_known,
@@ -197,6 +261,9 @@ fn head(feed: &Feed<'_>, member: &str, ticker: String, cells: &Cells<'_>) -> Res
 impl Cells<'_> {
     /// Returns the text of a field; none where it is empty or not mapped.
     pub(crate) fn text(&self, field: &str) -> Option<&str> {
+        if !self.asked.borrow().contains(field) {
+            self.asked.borrow_mut().insert(field.to_owned());
+        }
         if let Some(constant) = self.mapping.constants.get(field) {
             return Some(constant);
         }
@@ -242,7 +309,9 @@ impl Cells<'_> {
         let Some(text) = self.text(field) else { return Ok(None) };
         let format = self.mapping.date_format.as_deref().unwrap_or("%Y-%m-%d");
         let date = NaiveDate::parse_and_remainder(text, format).ok();
-        let date = date.filter(|(_, rest)| rest.is_empty() || rest.starts_with([' ', 'T']));
+        let date = date.filter(|(date, rest)| {
+            YEARS.contains(&date.year()) && (rest.is_empty() || rest.starts_with([' ', 'T']))
+        });
         date.map(|(date, _)| Some(date))
             .ok_or_else(|| format!("its {field} {text:?} is not a date of the form {format}"))
     }
@@ -290,6 +359,10 @@ impl TimeRule {
         zone.parse().map_err(|_| format!("{zone:?} is not a time zone such as America/New_York"))
     }
 
+    fn is_midnight(&self, time: DateTime<Utc>) -> bool {
+        self.zone().is_ok_and(|zone| time.with_timezone(&zone).time() == NaiveTime::MIN)
+    }
+
     fn time_of_day(&self) -> Result<Option<NaiveTime>, String> {
         let Some(text) = &self.time else { return Ok(None) };
         let time = NaiveTime::parse_from_str(text, "%H:%M");
@@ -309,107 +382,28 @@ impl TimeRule {
             Ok(time) => time,
             Err(_) => {
                 let (date, rest) = NaiveDate::parse_and_remainder(text, format).ok()?;
-                if !rest.is_empty() && !rest.starts_with([' ', 'T']) {
+                if !YEARS.contains(&date.year()) {
                     return None;
                 }
-                date.and_time(self.time_of_day().ok()?.unwrap_or(NaiveTime::MIN))
+                date.and_time(self.clock(rest)?)
             }
         };
         calendar::in_zone(self.zone().ok()?, local.checked_add_days(lag)?)
     }
-}
 
-/// A file as text cells.
-struct Table {
-    columns: BTreeMap<String, usize>,
-    rows: Vec<Vec<Option<String>>>,
-    /// Number of the first row as a person counts, and what is counted.
-    first: usize,
-    unit: &'static str,
-}
-
-impl Table {
-    fn read(feed: &Feed<'_>, member: &str, mapping: &TableMapping) -> Result<Self, LakeError> {
-        let bytes = feed.archive.read(member)?;
-        let name = member.trim_end_matches(".gz");
-        let read = if name.ends_with(".parquet") {
-            Self::read_parquet(bytes)
-        } else if name.ends_with(".jsonl") || name.ends_with(".ndjson") {
-            Self::read_json_lines(&bytes)
-        } else if name.ends_with(".csv") || name.ends_with(".tsv") || name.ends_with(".txt") {
-            let default = if name.ends_with(".tsv") { '\t' } else { ',' };
-            Self::read_csv(&bytes, mapping.delimiter.unwrap_or(default))
-        } else {
-            Err("its name ends neither in .csv, .tsv, .jsonl nor .parquet".to_owned())
+    /// Returns the time of day of a date with `rest` after it. A stated one stands for none, and
+    /// for midnight, which data frames write behind dates; another is never dropped.
+    fn clock(&self, rest: &str) -> Option<NaiveTime> {
+        let stated = self.time_of_day().ok()?;
+        let Some(rest) = rest.strip_prefix([' ', 'T']) else {
+            return rest.is_empty().then(|| stated.unwrap_or(NaiveTime::MIN));
         };
-        read.map_err(|reason| feed.format(member, reason))
-    }
-
-    fn place(&self, member: &str, row: usize) -> String {
-        format!("{member}:{}{}", self.unit, row + self.first)
-    }
-
-    fn read_csv(bytes: &[u8], delimiter: char) -> Result<Self, String> {
-        let delimiter = u8::try_from(delimiter).map_err(|_| "its delimiter is not ASCII")?;
-        let mut csv =
-            csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(bytes);
-        let header = csv.headers().map_err(|e| e.to_string())?;
-        // A first column without a name is an index that a data frame was written with.
-        let columns = header.iter().enumerate().map(|(i, name)| (name.to_owned(), i)).collect();
-        let mut rows = Vec::new();
-        for line in csv.records() {
-            let line = line.map_err(|e| e.to_string())?;
-            rows.push(line.iter().map(|cell| Some(cell.to_owned())).collect());
+        let (time, offset) = rest.split_at(rest.find(['+', '-', 'Z']).unwrap_or(rest.len()));
+        let forms = ["%H:%M:%S%.f", "%H:%M"];
+        let own = forms.iter().find_map(|form| NaiveTime::parse_from_str(time, form).ok())?;
+        match stated {
+            Some(stated) => (own == NaiveTime::MIN).then_some(stated),
+            None => offset.is_empty().then_some(own),
         }
-        Ok(Self { columns, rows, first: 2, unit: "" })
-    }
-
-    fn read_json_lines(bytes: &[u8]) -> Result<Self, String> {
-        let mut columns = BTreeMap::new();
-        let mut rows = Vec::new();
-        for (i, line) in bytes.lines().enumerate() {
-            let line = line.map_err(|e| format!("line {}: {e}", i + 1))?;
-            let value: serde_json::Map<String, Value> = if line.trim().is_empty() {
-                serde_json::Map::new()
-            } else {
-                serde_json::from_str(&line).map_err(|e| format!("line {}: {e}", i + 1))?
-            };
-            let mut row = vec![None; columns.len()];
-            for (key, value) in value {
-                let next = columns.len();
-                let at = *columns.entry(key).or_insert(next);
-                row.resize(row.len().max(at + 1), None);
-                row[at] = match value {
-                    Value::Null => None,
-                    Value::String(text) => Some(text),
-                    other => Some(other.to_string()),
-                };
-            }
-            rows.push(row);
-        }
-        Ok(Self { columns, rows, first: 1, unit: "" })
-    }
-
-    fn read_parquet(bytes: Vec<u8>) -> Result<Self, String> {
-        let words = |e: &dyn std::fmt::Display| e.to_string();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes));
-        let reader = reader.and_then(|r| r.build()).map_err(|e| words(&e))?;
-        let (mut columns, mut rows) = (BTreeMap::new(), Vec::new());
-        for batch in reader {
-            let batch = batch.map_err(|e| words(&e))?;
-            let schema = batch.schema();
-            columns =
-                (0..batch.num_columns()).map(|i| (schema.field(i).name().clone(), i)).collect();
-            let texts = batch.columns().iter().map(|column| cast(column, &DataType::Utf8));
-            let texts: Vec<Arc<dyn Array>> =
-                texts.collect::<Result<_, _>>().map_err(|e| words(&e))?;
-            for row in 0..batch.num_rows() {
-                let cell = |text: &Arc<dyn Array>| {
-                    text.is_valid(row).then(|| text.as_string::<i32>().value(row).to_owned())
-                };
-                rows.push(texts.iter().map(cell).collect());
-            }
-        }
-        Ok(Self { columns, rows, first: 1, unit: "row " })
     }
 }

@@ -51,10 +51,20 @@ pub(crate) struct Bar {
     pub(crate) basis: PriceBasis,
 }
 
+/// A session is known on its day at the earliest: exchanges close on the day of the session,
+/// by UTC too.
+fn known_in_time(head: &Head, session: NaiveDate) -> Result<(), &'static str> {
+    if head.known_at.date_naive() < session {
+        return Err("it is known before its session");
+    }
+    Ok(())
+}
+
 impl Record for Bar {
     const KIND: Kind = Kind::Bars;
 
-    fn check(&self, _: &Head) -> Result<(), &'static str> {
+    fn check(&self, head: &Head) -> Result<(), &'static str> {
+        known_in_time(head, self.session)?;
         let positive = |price: f64| price.is_finite() && price > 0.0;
         if !positive(self.close) {
             return Err("its close is not a positive number");
@@ -140,7 +150,8 @@ pub(crate) struct IndexBar {
 impl Record for IndexBar {
     const KIND: Kind = Kind::Index;
 
-    fn check(&self, _: &Head) -> Result<(), &'static str> {
+    fn check(&self, head: &Head) -> Result<(), &'static str> {
+        known_in_time(head, self.session)?;
         let is_fine = self.close.is_finite() && self.close > 0.0;
         if is_fine { Ok(()) } else { Err("its close is not a positive number") }
     }

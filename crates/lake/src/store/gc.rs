@@ -72,6 +72,13 @@ impl SnapshotStore {
     async fn plan(&self, options: GcOptions) -> Result<(GcReport, Vec<Entry>), LakeError> {
         let mut report = GcReport::default();
         let mut kept = Vec::<Manifest>::new();
+        // What a damaged reference named would go.
+        for (name, target) in self.read_refs().await? {
+            if let Err(source) = target {
+                let path = self.files.place(&format!("{}/{name}", names::REFS));
+                return Err(LakeError::GcStopped { path, source: Box::new(source) });
+            }
+        }
         for (age, snapshot) in self.list().await?.into_iter().enumerate() {
             let ListedSnapshot { id, refs, manifest } = snapshot;
             let is_dropped = match &manifest {

@@ -22,3 +22,4 @@ mod rules;
 mod store;
 mod support;
 mod synthetic;
+mod tables;
