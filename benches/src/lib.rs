@@ -128,7 +128,7 @@ pub fn receipt(read: &AsOfRead) -> Receipt {
         seed: 7,
         temperature: 0.5,
         min_p: 0.1,
-        calibration: "identity",
+        calibration: "identity".to_owned(),
         code_version: "bench".to_owned(),
         build: "bench".to_owned(),
     }
