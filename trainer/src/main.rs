@@ -6,6 +6,7 @@ mod contexts;
 mod corpus;
 mod decoder;
 mod devices;
+mod distill;
 mod encode;
 mod evaluate;
 mod export;
@@ -43,6 +44,8 @@ struct Cli {
 enum Command {
     /// Make a corpus of theses and labels from snapshots.
     Corpus(corpus::Args),
+    /// Ask another model for theses, and keep those that serving could have written.
+    Distill(distill::DistillArgs),
     /// Print a configuration with every key, after presets and changes.
     #[command(after_help = "Examples:\n  r2r-trainer config\n  \
         r2r-trainer config --config cpu-demo --set seed=7 > my.yaml")]
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Corpus(args) => corpus::run(&args),
+        Command::Distill(args) => distill::run(&args),
         Command::Config(args) => config::show(&args),
         Command::Curves(args) => tracking::draw_curves(&args),
         Command::MlflowPush(args) => tracking::push(&args),

@@ -38,7 +38,8 @@ impl TrainedArgs {
     /// Opens the run, its base and its snapshots.
     ///
     /// # Errors
-    /// Fails when one is missing, another process is at work on the run, or one is not the one the run was trained over.
+    /// Fails when one is missing, or is not the one the run was trained over, and while
+    /// another process is at work on the run.
     pub(crate) fn open(&self) -> anyhow::Result<Trained> {
         let directory = RunDirectory::take(&self.run)?;
         let kept = directory.config().display().to_string();

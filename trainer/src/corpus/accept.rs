@@ -53,7 +53,11 @@ impl Acceptor {
         self.known.len()
     }
 
-    fn accepts(&mut self, grammar: String, text: &str) -> anyhow::Result<bool> {
+    /// Tells whether a grammar accepts a text.
+    ///
+    /// # Errors
+    /// Fails where the grammar does not compile.
+    pub(crate) fn accepts(&mut self, grammar: String, text: &str) -> anyhow::Result<bool> {
         let key = (grammar, text.to_owned());
         if let Some(verdict) = self.known.get(&key) {
             return Ok(*verdict);

@@ -28,12 +28,14 @@ use clap::Args as ClapArgs;
 use domain::Digest;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::{accept::Acceptor, statistics::Statistics, write::CorpusWriter};
+use self::{statistics::Statistics, write::CorpusWriter};
 use crate::{
     config::{ConfigArgs, RunConfig},
+    distill::Distilled,
     teacher::{Salience, Teacher},
 };
 
+pub(crate) use accept::Acceptor;
 pub(crate) use contexts::{ContextRef, OpenSource, Sources};
 pub(crate) use example::{Completion, Example, Freedom, Stage};
 pub(crate) use split::{Part, division};
@@ -46,6 +48,7 @@ const SALIENCE_CONTEXTS: usize = 400;
 #[command(after_help = "Examples:\n  \
     r2r-trainer corpus --out target/corpus\n  \
     r2r-trainer corpus --config cpu-demo --out target/demo\n  \
+    r2r-trainer corpus --config cpu-demo --distill distilled.jsonl --out target/distilled\n  \
     r2r-trainer corpus --set data.sources.0.every=5 --set seed=7 --out target/corpus7\n\n\
     OUT/statistics.md shows label shares, lengths, phrases and whole theses. See docs/training.md.")]
 pub(crate) struct Args {
@@ -57,6 +60,10 @@ pub(crate) struct Args {
     /// Directory to write; must not exist.
     #[arg(long)]
     out: PathBuf,
+    /// Theses of another model, as `r2r-trainer distill` writes them; those that can be
+    /// kept take the place of the teacher's.
+    #[arg(long, value_name = "FILE")]
+    distill: Option<PathBuf>,
     /// Replace OUT where it exists.
     #[arg(long)]
     replace: bool,
@@ -78,6 +85,7 @@ async fn build(config: &RunConfig, args: &Args) -> anyhow::Result<()> {
     if args.out.exists() && !args.replace {
         bail!("{} exists: name another directory or add --replace", args.out.display());
     }
+    let mut distilled = args.distill.as_deref().map(Distilled::read).transpose()?;
     let sources = Sources::open(config, &args.data_dir).await?;
     let contexts = sources.contexts(config.seed)?;
     let bar = progress(contexts.len())?;
@@ -94,11 +102,15 @@ async fn build(config: &RunConfig, args: &Args) -> anyhow::Result<()> {
         tokio::task::yield_now().await;
         let read = source.snapshot.read(&context.ticker, context.as_of).await?;
         let label = context.label.map(|(label, _)| label);
-        let lesson = teacher.write(&source.universe, &read, label)?;
+        let mut lesson = teacher.write(&source.universe, &read, label)?;
         bar.inc(1);
         if !prompts.insert(Digest::of(format!("{}\0{}", lesson.plan.day, lesson.plan.user))) {
             statistics.duplicate();
             continue;
+        }
+        if let Some(distilled) = &mut distilled {
+            let picks = distilled.picks(&source.universe, &read, &lesson.plan, &mut acceptor)?;
+            lesson.picks = picks.unwrap_or(lesson.picks);
         }
         acceptor.check(&lesson.plan, &lesson.picks)?;
         statistics.add(&source.universe, context, &read, &lesson)?;
@@ -114,7 +126,7 @@ async fn build(config: &RunConfig, args: &Args) -> anyhow::Result<()> {
         .iter()
         .map(|source| (source.universe.clone(), &sources.calendars[source.calendar]))
         .collect();
-    statistics.finish(acceptor.distinct(), &spans);
+    statistics.finish(acceptor.distinct(), &spans, distilled.map(Distilled::finish));
     finish(config, &sources, writer, &statistics, args.replace)?;
     bar.finish_and_clear();
     report(&args.out, &statistics)
@@ -168,8 +180,12 @@ fn finish(
 fn report(out: &Path, statistics: &Statistics) -> anyhow::Result<()> {
     use std::io::Write as _;
 
+    let mut stdout = anstream::stdout();
+    if let Some(imported) = statistics.imported() {
+        writeln!(stdout, "{}", imported.counts).context("cannot write to standard output")?;
+    }
     writeln!(
-        anstream::stdout(),
+        stdout,
         "{} contexts, {} claims in {} different phrases are in {}; read statistics.md there",
         statistics.contexts(),
         statistics.claims(),
@@ -186,5 +202,7 @@ fn progress(contexts: usize) -> anyhow::Result<ProgressBar> {
     Ok(ProgressBar::new(contexts as u64).with_style(style))
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use super::{
     contexts::ContextRef,
     split::{Calendar, Part},
 };
-use crate::teacher::Lesson;
+use crate::{distill::Imported, teacher::Lesson};
 
 /// Theses of each universe that the page prints in full.
 const SAMPLES: usize = 10;
@@ -30,6 +30,9 @@ pub(crate) struct Statistics {
     duplicates: u64,
     /// Different texts checked against the serving grammar.
     grammar_checks: usize,
+    /// What theses of another model have given, where there were some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distilled: Option<Imported>,
     #[serde(skip)]
     samples: BTreeMap<String, Vec<String>>,
 }
@@ -129,8 +132,14 @@ impl Statistics {
     }
 
     /// Completes the counts once the corpus is written.
-    pub(crate) fn finish(&mut self, grammar_checks: usize, spans: &[(String, &Calendar)]) {
+    pub(crate) fn finish(
+        &mut self,
+        grammar_checks: usize,
+        spans: &[(String, &Calendar)],
+        distilled: Option<Imported>,
+    ) {
         self.grammar_checks = grammar_checks;
+        self.distilled = distilled;
         for (universe, calendar) in spans {
             for part in Part::ALL {
                 let span = calendar.span(part).zip(self.parts.get_mut(part.key()));
@@ -139,6 +148,11 @@ impl Statistics {
                 }
             }
         }
+    }
+
+    /// Returns what theses of another model have given.
+    pub(crate) const fn imported(&self) -> Option<&Imported> {
+        self.distilled.as_ref()
     }
 
     /// Returns the contexts of all parts.
@@ -168,6 +182,9 @@ impl Statistics {
             self.grammar_checks,
             self.duplicates
         );
+        if let Some(Imported { sha256, counts }) = &self.distilled {
+            let _ = writeln!(page, "Of another model (file of SHA-256 {sha256}): {counts}.\n");
+        }
         self.parts_table(&mut page);
         self.evidence_table(&mut page);
         self.phrases_table(&mut page);

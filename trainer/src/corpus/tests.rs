@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use domain::{FixedClock, Section};
-use lake::{BuildOptions, ProviderList, SourceList, Universe, build_snapshot};
+use domain::Section;
 
-use super::*;
+use super::{testing::made_up, *};
 
 /// Where `make test` has put the snapshot of R20.
 fn data_dir() -> PathBuf {
@@ -13,28 +12,17 @@ fn data_dir() -> PathBuf {
     root.join(std::env::var_os("R2R_DATA_DIR").unwrap_or_else(|| "data".into()))
 }
 
-/// A data directory with the made-up market.
-fn made_up() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    let universe = Universe::builtin("SYN10").unwrap();
-    build_snapshot(&BuildOptions {
-        data_dir: dir.path(),
-        universe: &universe,
-        sources: &SourceList::builtin().unwrap(),
-        providers: &ProviderList::builtin().unwrap(),
-        git_commit: "unknown",
-        clock: &FixedClock("2026-01-01T00:00:00Z".parse().unwrap()),
-        progress: &ProgressBar::hidden(),
-    })
-    .unwrap();
-    dir
-}
-
 async fn corpus(data_dir: &Path, out: &Path, sets: &[&str]) -> anyhow::Result<()> {
     let sets = sets.iter().map(|set| (*set).to_owned()).collect();
     let config = ConfigArgs { config: "default".to_owned(), sets };
     let loaded = config.load()?;
-    let args = Args { config, data_dir: data_dir.to_owned(), out: out.to_owned(), replace: false };
+    let args = Args {
+        config,
+        data_dir: data_dir.to_owned(),
+        out: out.to_owned(),
+        distill: None,
+        replace: false,
+    };
     build(&loaded, &args).await
 }
 

@@ -6,6 +6,7 @@
     reason = "a helper of a test may panic and print like the test"
 )]
 
+mod distill;
 mod release;
 mod rft;
 mod sft;
