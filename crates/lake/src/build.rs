@@ -9,8 +9,8 @@ use domain::{Clock, Digest};
 use indicatif::ProgressBar;
 
 use crate::{
-    Kind, LakeError, PackageCache, ProviderList, Quarantined, RawAnswer, Rejected, ReleaseLog,
-    SnapshotStore, SourceList, Universe, UniverseInfo,
+    Format, Kind, LakeError, PackageCache, ProviderList, Quarantined, RawAnswer, Rejected,
+    ReleaseLog, SnapshotStore, SourceList, Universe, UniverseInfo,
     gate::{Gate, content_digest, row_values, text},
     providers::{Live, check_feeds, read_live},
     records::{self, Feed, Parsed},
@@ -117,7 +117,6 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     for kind in Kind::ALL {
         let mut feeds = parse_kind(options, kind, &mut raw_answers)?;
         for (source, parsed) in &mut feeds {
-            check_read(universe, kind, source, parsed)?;
             gate.pass(kind, &source.terms(), parsed)?;
         }
         contents.kinds.push((kind, feeds));
@@ -147,7 +146,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     Ok(BuildReport { id, dir, already_built: was_there, records, rejected, held, released })
 }
 
-/// Refuses a feed of which nothing could be read: one mistake in a mapping would leave a snapshot
+/// Refuses a table of which nothing could be read: one mistake in a mapping would leave a snapshot
 /// without data.
 fn check_read(
     universe: &Universe,
@@ -235,7 +234,11 @@ fn parse_kind(
             parts: &config.parts,
             undo_splits: config.undo_splits,
         };
-        found.push(of_package(source, records::read(&feed, universe, config, format)?));
+        let (source, parsed) = of_package(source, records::read(&feed, universe, config, format)?);
+        if format == Format::Table {
+            check_read(universe, kind, &source, &parsed)?;
+        }
+        found.push((source, parsed));
     }
     if kind == Kind::Actions && !universe.splits.is_empty() {
         let source = options.sources.get(universe.split_source()?)?;

@@ -266,7 +266,7 @@ fn the_documents_describe_the_server() {
     let openapi = get(server.address(), "/v1/openapi.json").json();
     assert!(openapi["openapi"].as_str().unwrap().starts_with("3.1"));
     let paths: Vec<&String> = openapi["paths"].as_object().unwrap().keys().collect();
-    for path in paths.iter().filter(|path| !path.contains("thesis")) {
+    for path in paths.iter().filter(|path| !path.contains("thesis") && !path.contains('{')) {
         let status = get(server.address(), path).status;
         // A backtest that takes longer than a second, as on a busy machine, is a job.
         let is_fine = status == 200 || *path == "/v1/backtest" && status == 202;

@@ -66,16 +66,19 @@ impl Table {
         if columns.len() < header.len() {
             return Err("two of its columns have one name".to_owned());
         }
-        let mut rows = Vec::new();
-        let width = header.len();
+        let (mut rows, mut last) = (Vec::new(), None);
         for line in csv.records() {
             let line = line.map_err(|e| e.to_string())?;
-            // A quote that is not closed takes the rest of the file into a cell.
-            if line.len() < width && line.iter().any(|cell| cell.contains('\n')) {
-                let at = line.position().map_or(0, csv::Position::line);
-                return Err(format!("line {at}: a quoted cell does not end"));
-            }
+            // A quote that is not closed takes the rest of the file into the last row.
+            last = line
+                .iter()
+                .any(|cell| cell.contains('\n'))
+                .then(|| line.position().map_or(0, csv::Position::line));
             rows.push(line.iter().map(|cell| Some(cell.to_owned())).collect());
+        }
+        let is_open = bytes.iter().filter(|byte| **byte == b'"').count() % 2 == 1;
+        if let Some(line) = last.filter(|_| is_open) {
+            return Err(format!("line {line}: a quoted cell does not end"));
         }
         Ok(Self { columns, rows, first: 2, unit: "" })
     }
