@@ -99,9 +99,7 @@ pub(super) async fn inline(
     file: &str,
     sql: &str,
 ) -> Result<(), LakeError> {
-    let logical = context.state().create_logical_plan(sql).await;
-    let logical = logical.map_err(|error| bad_query(file, error.to_string()))?;
-    let view = ViewTable::new(logical, None);
+    let view = ViewTable::new(logical(&context.state(), file, sql).await?, None);
     context.register_table(file.trim_end_matches(".sql"), Arc::new(view))?;
     Ok(())
 }

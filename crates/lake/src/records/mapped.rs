@@ -8,7 +8,7 @@ mod file;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
 };
 
@@ -107,30 +107,23 @@ pub(crate) fn read_mapped<R: FromCells>(
     let mut sessions = BTreeMap::new();
     for (i, row) in table.rows.iter().enumerate() {
         let cells = Cells { mapping, columns: &table.columns, row, asked: &asked };
-        let ticker = match cells.ticker(universe, R::KIND.has_ticker(), feed) {
-            Ok(Some(ticker)) => ticker,
+        let made = match cells.ticker(universe, R::KIND.has_ticker(), feed) {
             // Names outside the universe are out of scope, not rejected.
             Ok(None) => continue,
-            Err(reason) => {
-                found.rejected.push(feed.reject(
-                    table.place(&member, i),
-                    reason,
-                    &cells.row_text(),
-                ));
-                continue;
-            }
+            Ok(Some(ticker)) => R::from_cells(&cells).and_then(|record| {
+                let head = head(feed, &member, ticker, &cells)?;
+                if matches!(feed.kind, Kind::Bars | Kind::Index) {
+                    only_one(&head, i, &table, &member, &mut sessions)?;
+                }
+                Ok((head, record))
+            }),
+            Err(reason) => Err(reason),
         };
-        let made =
-            R::from_cells(&cells).and_then(|r| Ok((head(feed, &member, ticker, &cells)?, r)));
-        let place = || table.place(&member, i);
-        match made.and_then(|made| only_one(feed.kind, made, &cells, &mut sessions, place)) {
+        match made {
             Ok(row) => found.rows.push(row),
             Err(reason) => {
-                found.rejected.push(feed.reject(
-                    table.place(&member, i),
-                    reason,
-                    &cells.row_text(),
-                ));
+                let place = table.place(&member, i);
+                found.rejected.push(feed.reject(place, reason, &row_text(row)));
             }
         }
     }
@@ -140,30 +133,25 @@ pub(crate) fn read_mapped<R: FromCells>(
     Ok(found)
 }
 
-/// Where each session of a name was first read, its times and its text.
-type Sessions = BTreeMap<(String, DateTime<Utc>, DateTime<Utc>), (String, String)>;
+/// The row each session of a name was first read from, by its times.
+type Sessions = BTreeMap<(String, DateTime<Utc>, DateTime<Utc>), usize>;
 
 /// Refuses a second bar of a session that became known at the same time and says something
 /// else: nothing tells which one counts. The same once more is found later.
-fn only_one<R>(
-    kind: Kind,
-    (head, record): (Head, R),
-    cells: &Cells<'_>,
+fn only_one(
+    head: &Head,
+    row: usize,
+    table: &Table,
+    member: &str,
     sessions: &mut Sessions,
-    place: impl FnOnce() -> String,
-) -> Result<(Head, R), String> {
-    if matches!(kind, Kind::Bars | Kind::Index) {
-        let key = (head.ticker.clone(), head.event_time, head.known_at);
-        match sessions.entry(key) {
-            Entry::Vacant(entry) => drop(entry.insert((place(), cells.row_text()))),
-            Entry::Occupied(entry) if entry.get().1 != cells.row_text() => {
-                let first = &entry.get().0;
-                return Err(format!("{first} says something else of the same session"));
-            }
-            Entry::Occupied(_) => {}
-        }
+) -> Result<(), String> {
+    let key = (head.ticker.clone(), head.event_time, head.known_at);
+    let first = *sessions.entry(key).or_insert(row);
+    if first == row || row_text(&table.rows[first]) == row_text(&table.rows[row]) {
+        return Ok(());
     }
-    Ok((head, record))
+    let first = table.place(member, first);
+    Err(format!("{first} says something else of the same session"))
 }
 
 /// Refuses a mapping of fields that no record of the kind has.
@@ -243,7 +231,7 @@ fn head(feed: &Feed<'_>, member: &str, ticker: String, cells: &Cells<'_>) -> Res
         Some(id) => id,
         // Equal rows are one record; a row that differs in any cell is another.
         None => {
-            let digest = Digest::of(format!("{ticker}\n{}", cells.row_text()));
+            let digest = Digest::of(format!("{ticker}\n{}", row_text(cells.row)));
             format!("{ticker}-{}-{}", event_time.date_naive(), digest.short())
         }
     };
@@ -346,11 +334,11 @@ impl Cells<'_> {
         }
         Ok(name.map(|name| name.ticker.to_string()))
     }
+}
 
-    fn row_text(&self) -> String {
-        let cells = self.row.iter().map(|cell| cell.as_deref().unwrap_or_default());
-        cells.collect::<Vec<_>>().join("\t")
-    }
+fn row_text(row: &[Option<String>]) -> String {
+    let cells = row.iter().map(|cell| cell.as_deref().unwrap_or_default());
+    cells.collect::<Vec<_>>().join("\t")
 }
 
 impl TimeRule {
