@@ -10,6 +10,8 @@ mod distill;
 mod release;
 mod rft;
 mod sft;
+#[path = "../../src/corpus/testing.rs"]
+mod testing;
 
 use std::{
     fs,

@@ -8,20 +8,18 @@ use std::{
     process::Command,
 };
 
-use domain::FixedClock;
 use gradients::{
     AdapterFile, Architecture, RandomWeights, Shape,
     ggml::{GgufFile, GgufWriter, Kind},
     tiny,
 };
-use indicatif::ProgressBar;
 use inference::model::ModelManifest;
-use lake::{BuildOptions, ProviderList, SourceList, Universe, build_snapshot};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    adapter, assert_same_run, configure, kill_again_and_again, log, manifest, succeed, trainer,
+    adapter, assert_same_run, configure, kill_again_and_again, log, manifest, succeed,
+    testing::made_up, trainer,
 };
 
 pub(crate) struct Fixture {
@@ -31,18 +29,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let universe = Universe::builtin("SYN10").unwrap();
-        build_snapshot(&BuildOptions {
-            data_dir: directory.path(),
-            universe: &universe,
-            sources: &SourceList::builtin().unwrap(),
-            providers: &ProviderList::builtin().unwrap(),
-            git_commit: "unknown",
-            clock: &FixedClock("2026-01-01T00:00:00Z".parse().unwrap()),
-            progress: &ProgressBar::hidden(),
-        })
-        .unwrap();
+        let directory = made_up();
         fs::create_dir_all(directory.path().join("models")).unwrap();
         let base = directory.path().join("models/base.gguf");
         write_base(&base);
