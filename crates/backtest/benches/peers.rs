@@ -23,6 +23,7 @@ use backtest::{
     sweep::{Switching, sweep, walk_forward_picks},
 };
 use chrono::{Days, NaiveDate};
+use cpu_time::ThreadTime;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -54,20 +55,12 @@ struct Found {
     checks: Vec<f64>,
 }
 
-/// Time this thread has had of a CPU, in seconds: what else runs on the machine counts less.
-fn cpu_seconds() -> f64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts it");
-    let nanoseconds: f64 =
-        text.split(' ').next().and_then(|text| text.parse().ok()).expect("a number");
-    nanoseconds / 1e9
-}
-
 /// The least of some times of a CPU in seconds, and the last result.
 fn best<T>(repeats: usize, mut work: impl FnMut() -> T) -> (f64, T) {
     let mut timed = || {
-        let begin = cpu_seconds();
+        let begin = ThreadTime::now();
         let result = work();
-        (cpu_seconds() - begin, result)
+        (begin.elapsed().as_secs_f64(), result)
     };
     let (mut shortest, mut result) = timed();
     for _ in 1..repeats {

@@ -28,7 +28,7 @@ use crate::{
 
 /// Runs a strategy through the span of a configuration.
 ///
-/// A run takes about 50 ns for each session and name that is held, and 8 bytes of log for
+/// A run takes about 2 ns for each session and name on one core, and 8 bytes of log for
 /// each session; with [`Detail::Full`] another 16 bytes for each session and name.
 ///
 /// # Errors
@@ -42,9 +42,16 @@ pub fn run(
 ) -> Result<crate::Backtest, BacktestError> {
     let rows = checked_rows(market, config)?;
     let mut book = Book::new(market, config, rows, detail);
-    for row in book.rows.clone() {
-        book.session(row);
-        book.decide(row, strategy)?;
+    let mut row = book.rows.start;
+    while row < book.rows.end {
+        let quiet = book.quiet(row);
+        if quiet.is_empty() {
+            book.session(row);
+            book.decide(row, strategy)?;
+            row += 1;
+        } else {
+            row = book.drift(quiet);
+        }
     }
     Ok(book.log.finish(market, strategy.name(), config))
 }
@@ -96,19 +103,23 @@ const fn is_decision(config: &Config, rows: &Range<usize>, row: usize) -> bool {
 const LANES: usize = 4;
 
 /// Returns the value of long and of short positions, both without a sign.
+#[inline]
 fn sides(held: &[f64], closes: &[f64]) -> (f64, f64) {
     let (mut long, mut short) = ([0.0; LANES], [0.0; LANES]);
-    let mut add = |held: &[f64], closes: &[f64]| {
-        for (lane, (shares, close)) in held.iter().zip(closes).enumerate() {
-            let value = shares * close;
-            long[lane] += value.max(0.0);
-            short[lane] -= value.min(0.0);
-        }
+    let mut add = |values: [f64; LANES]| {
+        // Two loops, each of which is one instruction.
+        long.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value.max(0.0));
+        short.iter_mut().zip(&values).for_each(|(sum, value)| *sum -= value.min(0.0));
     };
-    let (whole, rest) = held.as_chunks::<LANES>();
-    let (whole_closes, rest_closes) = closes.as_chunks::<LANES>();
-    whole.iter().zip(whole_closes).for_each(|(held, closes)| add(held, closes));
-    add(rest, rest_closes);
+    let (held, held_rest) = held.as_chunks::<LANES>();
+    let (closes, closes_rest) = closes.as_chunks::<LANES>();
+    for (held, closes) in held.iter().zip(closes) {
+        add(std::array::from_fn(|lane| held[lane] * closes[lane]));
+    }
+    let mut rest = [0.0; LANES];
+    let values = held_rest.iter().zip(closes_rest).map(|(held, close)| held * close);
+    rest.iter_mut().zip(values).for_each(|(rest, value)| *rest = value);
+    add(rest);
     (long.iter().sum(), short.iter().sum())
 }
 
@@ -134,6 +145,8 @@ struct Book<'m> {
     /// Buffers of decisions that were traded.
     spare: Vec<Vec<f64>>,
     decided: usize,
+    /// The names with orders of a session.
+    orders: Vec<usize>,
     /// Whether some order has not been filled.
     has_orders: bool,
     /// Value of short positions at the last close.
@@ -157,6 +170,7 @@ impl<'m> Book<'m> {
             decisions: VecDeque::new(),
             spare: Vec::new(),
             decided: 0,
+            orders: vec![0; width],
             has_orders: false,
             short_value: 0.0,
             is_ruined: false,
@@ -167,13 +181,49 @@ impl<'m> Book<'m> {
         }
     }
 
+    /// Returns the sessions from `row` on that bring no action, order or decision: most are
+    /// such, and they take a third of the time without looking for what is not there.
+    fn quiet(&self, row: usize) -> Range<usize> {
+        let since = (row - self.rows.start) % self.config.decide_every;
+        if since == 0 || self.has_orders || self.is_ruined {
+            return row..row;
+        }
+        let decision = row + self.config.decide_every - since;
+        let trade = self.decisions.front().map_or(decision, |decision| decision.row);
+        let end = decision.min(trade).min(self.rows.end - 1);
+        row..self.market.next_event(row).map_or(end, |event| event.min(end))
+    }
+
+    /// Takes the book through quiet sessions, to the first on which it is ruined at most, and
+    /// returns the row after them.
+    fn drift(&mut self, rows: Range<usize>) -> usize {
+        for (row, closes) in rows.clone().zip(self.market.closes_of(rows.clone())) {
+            let mut day = self.accrued();
+            (day.long, day.short) = sides(&self.held, closes);
+            self.short_value = day.short;
+            if day.equity() <= 0.0 {
+                self.is_ruined = true;
+                self.day = day;
+                self.close(row);
+                self.write(row);
+                return row + 1;
+            }
+            self.log.push(&day, &self.held, closes);
+        }
+        rows.end
+    }
+
+    /// Writes the session down.
+    fn write(&mut self, row: usize) {
+        self.day.cash = self.cash;
+        self.log.push(&self.day, &self.held, self.market.closes(row));
+    }
+
     /// Takes the book through a session, but for its decision.
     fn session(&mut self, row: usize) {
-        self.day = Day::default();
         // Before the first session there is no night, and after ruin no book.
-        if row > self.rows.start && !self.is_ruined {
-            self.accrue();
-        }
+        let has_night = row > self.rows.start && !self.is_ruined;
+        self.day = if has_night { self.accrued() } else { Day::default() };
         self.act(row);
         let equity = self.value(row);
         self.is_ruined |= equity <= 0.0;
@@ -190,17 +240,22 @@ impl<'m> Book<'m> {
                 }
             }
         }
-        self.log.push(self.day, &self.held, self.market.closes(row), self.cash);
+        self.write(row);
     }
 
-    /// Interest and fees of the night before.
-    fn accrue(&mut self) {
-        let costs = &self.config.costs;
-        let nights = crate::metrics::DAYS_PER_YEAR;
-        self.day.interest = self.cash * self.config.cash_rate / nights;
-        let fee = costs.borrow_bps * crate::config::BASIS_POINT / nights;
-        self.day.borrow = self.short_value * fee;
-        self.cash += self.day.interest - self.day.borrow;
+    /// Pays interest and fees of the night before, and returns a day that has them.
+    #[inline]
+    fn accrued(&mut self) -> Day {
+        let mut day = Day { cash: self.cash, ..Day::default() };
+        let (rate, fee) = (self.config.cash_rate, self.config.costs.borrow_bps);
+        if rate != 0.0 || fee != 0.0 {
+            let nights = crate::metrics::DAYS_PER_YEAR;
+            day.interest = self.cash * rate / nights;
+            day.borrow = self.short_value * (fee * crate::config::BASIS_POINT / nights);
+            self.cash += day.interest - day.borrow;
+            day.cash = self.cash;
+        }
+        day
     }
 
     fn act(&mut self, row: usize) {
@@ -238,6 +293,7 @@ impl<'m> Book<'m> {
     }
 
     /// Values positions at the close and returns equity.
+    #[inline]
     fn value(&mut self, row: usize) -> f64 {
         let (long, short) = sides(&self.held, self.market.closes(row));
         (self.day.long, self.day.short) = (long, short);
@@ -254,10 +310,11 @@ impl<'m> Book<'m> {
             for ((shares, weight), close) in
                 tranche.iter_mut().zip(&decision.weights).zip(self.market.closes(row))
             {
-                *shares = if *weight == 0.0 || *close == 0.0 { 0.0 } else { weight * part / close };
-                if self.config.whole_shares {
-                    *shares = shares.trunc();
-                }
+                // Without a branch, for which weights follow no pattern.
+                *shares = if *close == 0.0 { 0.0 } else { weight * part / close };
+            }
+            if self.config.whole_shares {
+                tranche.iter_mut().for_each(|shares| *shares = shares.trunc());
             }
             match self.tranches.as_slice() {
                 [only] => self.wanted.copy_from_slice(only),
@@ -281,12 +338,17 @@ impl<'m> Book<'m> {
         }
         let is_end = kind == TradeKind::Liquidation;
         self.has_orders = false;
-        for name in 0..self.held.len() {
-            let order = self.wanted[name] - self.held[name];
-            if order == 0.0 {
-                continue;
-            }
-            let close = self.market.closes(row)[name];
+        let closes = self.market.closes(row);
+        let (mut cash, mut day) = (self.cash, self.day);
+        // Gathered first, without a branch: which names are traded follows no pattern.
+        let mut orders = std::mem::take(&mut self.orders);
+        let mut count = 0;
+        for (name, (wanted, held)) in self.wanted.iter().zip(&self.held).enumerate() {
+            orders[count] = name;
+            count += usize::from(wanted != held);
+        }
+        for &name in &orders[..count] {
+            let (order, close) = (self.wanted[name] - self.held[name], closes[name]);
             let most = match is_end {
                 true => f64::INFINITY,
                 false => self.most_shares(row, name, needs_liquidity),
@@ -304,11 +366,12 @@ impl<'m> Book<'m> {
                 true => self.wanted[name],
                 false => self.held[name] + shares,
             };
-            self.cash -= shares * close + costs.total();
-            self.day.add(value, &costs);
+            cash -= shares * close + costs.total();
+            day.add(value, &costs);
             let session = self.log.sessions();
             self.log.trade(Trade { session, name, shares, price: close, costs, kind });
         }
+        (self.cash, self.day, self.orders) = (cash, day, orders);
     }
 
     /// Returns how many shares of a name the day takes.

@@ -310,6 +310,11 @@ impl Market {
         &self.close[row * self.width()..][..self.width()]
     }
 
+    /// Returns the last closes as traded at each of some rows.
+    pub(crate) fn closes_of(&self, rows: Range<usize>) -> impl Iterator<Item = &[f64]> + use<'_> {
+        self.close[rows.start * self.width()..rows.end * self.width()].chunks_exact(self.width())
+    }
+
     /// Returns the last adjusted closes at a row, 0 before the first.
     pub(crate) fn adjusted(&self, row: usize) -> &[f64] {
         let closes = self.adjusted.as_ref().unwrap_or(&self.close);
@@ -323,6 +328,11 @@ impl Market {
 
     pub(crate) fn has_session(&self, row: usize, name: usize) -> bool {
         self.has_session.as_ref().is_none_or(|has| has[row * self.width() + name])
+    }
+
+    /// Returns the first row with actions from a row on.
+    pub(crate) fn next_event(&self, row: usize) -> Option<usize> {
+        self.events.range(row..).next().map(|(row, _)| *row)
     }
 
     pub(crate) fn events(&self, row: usize) -> &[(usize, ActionKind)] {

@@ -227,12 +227,12 @@ impl Log {
         self.equity.len()
     }
 
-    pub(crate) fn push(&mut self, day: Day, held: &[f64], closes: &[f64], cash: f64) {
-        let day = Day { cash, ..day };
+    #[inline]
+    pub(crate) fn push(&mut self, day: &Day, held: &[f64], closes: &[f64]) {
         let equity = day.equity();
         self.equity.push(equity);
         if self.detail == Detail::Full {
-            self.days.push(day);
+            self.days.push(*day);
             self.shares.extend_from_slice(held);
             self.weights.extend(held.iter().zip(closes).map(|(s, close)| s * close / equity));
         }
