@@ -41,10 +41,15 @@ impl Path {
 /// starts at 1 before the first return; not positive. Undefined without days.
 #[must_use]
 pub fn max_drawdown(returns: &[f64]) -> Option<f64> {
+    scaled_drawdown(returns, 1.0)
+}
+
+/// [`max_drawdown`] of returns that are multiplied by a scale.
+fn scaled_drawdown(returns: &[f64], scale: f64) -> Option<f64> {
     let mut path = Path::START;
     let mut depth = 0.0_f64;
-    for &r in returns {
-        depth = depth.min(path.step(r));
+    for r in returns {
+        depth = depth.min(path.step(r * scale));
     }
     // The minimum passes over NaN, which wealth keeps.
     (!returns.is_empty() && path.wealth.is_finite()).then_some(depth).and_then(finite)
@@ -99,7 +104,7 @@ pub fn longest_drawdown_days(returns: &[f64]) -> Option<f64> {
 pub fn drawdown_at_equal_volatility(returns: &[f64], baseline: &[f64]) -> Option<f64> {
     let own = volatility(returns).filter(|own| *own > 0.0)?;
     let scale = volatility(baseline).filter(|other| *other > 0.0)? / own;
-    max_drawdown(&returns.iter().map(|r| r * scale).collect::<Vec<_>>())
+    scaled_drawdown(returns, scale)
 }
 
 #[cfg(test)]

@@ -71,9 +71,16 @@ pub(crate) fn quantile(values: &mut [f64], level: f64) -> Option<f64> {
     if below >= values.len() || values.iter().any(|value| !value.is_finite()) {
         return None;
     }
-    let (_, low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
-    let (low, high) = (*low, above.iter().copied().min_by(f64::total_cmp));
-    let (high, share) = (high.unwrap_or(low), position - position.floor());
+    // Of the two neighbours one is selected; the other is searched for on the shorter side.
+    let (low, high) = if 2 * (below + 1) < values.len() {
+        let (under, high, _) = values.select_nth_unstable_by(below + 1, f64::total_cmp);
+        (under.iter().copied().fold(f64::NEG_INFINITY, f64::max), *high)
+    } else {
+        let (_, low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+        let low = *low;
+        (low, above.iter().copied().reduce(f64::min).unwrap_or(low))
+    };
+    let share = position - position.floor();
     // From the nearer end, so that equal ends give that number and no other.
     let step = high - low;
     finite(if share < 0.5 { low + step * share } else { high - step * (1.0 - share) })

@@ -120,11 +120,13 @@ pub fn hit_rate(returns: &[f64], has_position: &[bool]) -> Option<f64> {
 /// without a loss.
 #[must_use]
 pub fn profit_factor(returns: &[f64]) -> Option<f64> {
-    let gains: f64 = returns.iter().filter(|r| **r > 0.0).sum();
-    let losses: f64 = returns.iter().filter(|r| **r < 0.0).sum();
-    (losses < 0.0 && returns.iter().all(|r| r.is_finite()))
-        .then_some(gains / -losses)
-        .and_then(finite)
+    let (mut gains, mut losses, mut is_finite) = (0.0, 0.0, true);
+    for r in returns {
+        gains += r.max(0.0);
+        losses += r.min(0.0);
+        is_finite &= r.is_finite();
+    }
+    (losses < 0.0 && is_finite).then_some(gains / -losses).and_then(finite)
 }
 
 /// Skewness of daily returns, with moments over n. Undefined without dispersion.
