@@ -1,6 +1,9 @@
 //! `r2r data`: from packages to a snapshot.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -97,6 +100,18 @@ impl UniverseArgs {
         };
         Ok((universe, sources))
     }
+
+    /// Returns these arguments as they are given to the next command.
+    fn again(&self) -> String {
+        let mut text = String::new();
+        if self.universe != DEFAULT_UNIVERSE {
+            let _ = write!(text, " --universe {}", self.universe);
+        }
+        if let Some(sources) = &self.sources {
+            let _ = write!(text, " --sources {}", sources.display());
+        }
+        text
+    }
 }
 
 pub(crate) async fn run(
@@ -141,7 +156,13 @@ pub(crate) async fn run(
     } else {
         let report = build_snapshot(&options)?;
         progress.finish_and_clear();
-        tell(&report)?;
+        tell(&report, &args.again())?;
+        if universe.id != DEFAULT_UNIVERSE {
+            say!(
+                "  read it with `--universe {}`, as in `r2r data show --universe {0}`",
+                universe.id
+            );
+        }
     }
     Ok(())
 }
@@ -152,7 +173,7 @@ async fn show(data_dir: &Path, universe: &str) -> anyhow::Result<()> {
     print(&snapshot)
 }
 
-fn tell(report: &BuildReport) -> anyhow::Result<()> {
+fn tell(report: &BuildReport, again: &str) -> anyhow::Result<()> {
     let state = if report.already_built { "unchanged" } else { "built" };
     say!("snapshot {} is current ({state})", report.id);
     for (kind, count) in &report.records {
@@ -170,7 +191,7 @@ fn tell(report: &BuildReport) -> anyhow::Result<()> {
     let (pii, mnpi) = (held(QuarantineClass::Pii), held(QuarantineClass::Mnpi));
     if pii + mnpi > 0 {
         say!(
-            "  {} records are quarantined ({pii} pii, {mnpi} mnpi): `r2r data quarantine list`",
+            "  {} records are quarantined ({pii} pii, {mnpi} mnpi): `r2r data quarantine list{again}`",
             pii + mnpi
         );
     }

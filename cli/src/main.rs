@@ -25,8 +25,10 @@ use tracing_subscriber::EnvFilter;
 /// Exit code for a model or snapshot that is missing or not the promised one.
 const EXIT_UNUSABLE_INPUT: u8 = 2;
 
-/// llama.cpp warns of what it does by request when it converts a model.
-const DEFAULT_FILTER: &str = "warn,llama-cpp-2=error,llama_cpp_2=error";
+/// llama.cpp warns of what it does by request when it converts a model; Ballista's client logs
+/// the error that it returns.
+const DEFAULT_FILTER: &str = "warn,llama-cpp-2=error,llama_cpp_2=error,\
+     ballista_core::execution_plans::distributed_query=off";
 
 /// glibc's takes an eighth of a read.
 #[global_allocator]
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    lake::add_own_features(cli.data_dir.join("features"));
     match cli.command {
         Command::Data(command) => data::run(&command, &cli.data_dir, &SystemClock).await,
         Command::Features(command) => features::run(&command, &cli.data_dir).await,

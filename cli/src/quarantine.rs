@@ -1,6 +1,6 @@
 //! `r2r data quarantine`: what did not come in, why, and a reviewer's decision on it.
 
-use std::path::Path;
+use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
 use anyhow::bail;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
@@ -22,11 +22,15 @@ pub(crate) enum Command {
     ///
     /// Personal data is masked.
     #[command(after_help = "Examples:\n  r2r data quarantine list\n  \
-        r2r data quarantine list --class pii --universe AAPL")]
+        r2r data quarantine list --class pii --universe AAPL\n  \
+        r2r data quarantine list --by-reason")]
     List {
         /// Only records of a class.
         #[arg(long, value_enum)]
         class: Option<Class>,
+        /// Only how many there are of each class, source, kind and reason, most first.
+        #[arg(long)]
+        by_reason: bool,
         #[command(flatten)]
         universe: UniverseArgs,
     },
@@ -97,9 +101,24 @@ pub(crate) async fn run(
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
     match command {
-        Command::List { class, universe } => {
+        Command::List { class, by_reason, universe } => {
             let (manifest, entries) = entries(universe, data_dir).await?;
-            list(&manifest, &entries, class.map(QuarantineClass::from), data_dir)
+            let class = class.map(QuarantineClass::from);
+            let is_wanted = |entry: &&Quarantined| class.is_none_or(|class| entry.class == class);
+            let wanted: Vec<&Quarantined> = entries.iter().filter(is_wanted).collect();
+            if *by_reason {
+                count(&wanted)?
+            } else {
+                list(&wanted, data_dir)?
+            }
+            say!(
+                "{} of {} quarantined records of snapshot {}; {} came in by release",
+                wanted.len(),
+                entries.len(),
+                manifest.hash.short(),
+                manifest.releases.len()
+            );
+            Ok(())
         }
         Command::Show { id, unmasked, universe } => {
             let (manifest, entries) = entries(universe, data_dir).await?;
@@ -122,16 +141,23 @@ async fn entries(
     Ok((manifest, entries))
 }
 
-fn list(
-    manifest: &Manifest,
-    entries: &[Quarantined],
-    class: Option<QuarantineClass>,
-    data_dir: &Path,
-) -> anyhow::Result<()> {
+fn count(entries: &[&Quarantined]) -> anyhow::Result<()> {
+    let mut counts: BTreeMap<(&str, &str, &str, &str), usize> = BTreeMap::new();
+    for entry in entries {
+        let reason = (entry.class.key(), entry.kind.table(), &*entry.source_id, &*entry.reason);
+        *counts.entry(reason).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    for ((class, kind, source, reason), count) in counts {
+        say!("{count:>8}  {class:<6}  {kind:<12}  {source}: {reason}");
+    }
+    Ok(())
+}
+
+fn list(entries: &[&Quarantined], data_dir: &Path) -> anyhow::Result<()> {
     let releases = ReleaseLog::open(data_dir)?;
-    let wanted: Vec<&Quarantined> =
-        entries.iter().filter(|entry| class.is_none_or(|class| entry.class == class)).collect();
-    for entry in &wanted {
+    for entry in entries {
         let Quarantined { id, class, source_id, kind, place, reason, raw, .. } = entry;
         let state = match entry.digest.and_then(|digest| releases.admits(*id, digest)) {
             Some(release) => {
@@ -145,13 +171,6 @@ fn list(
             say!("              {raw}");
         }
     }
-    say!(
-        "{} of {} quarantined records of snapshot {}; {} came in by release",
-        wanted.len(),
-        entries.len(),
-        manifest.hash.short(),
-        manifest.releases.len()
-    );
     Ok(())
 }
 

@@ -120,6 +120,60 @@ fn the_quarantine_is_listed_without_personal_data() {
     assert!(line.contains("\"zzzz\" names 0 records"), "{line}");
 }
 
+/// A feature of one's own is a file beside the data; values at names and dates are reads.
+#[test]
+fn a_feature_of_ones_own_is_found_without_a_build() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["objects", "packages", "refs", "snapshots"] {
+        std::os::unix::fs::symlink(data_dir().join(name), dir.path().join(name)).unwrap();
+    }
+    let at = |args: &[&str]| {
+        let data_dir = ["--data-dir", dir.path().to_str().unwrap()];
+        r2r(&[args, &data_dir[..]].concat())
+    };
+    let text = |args: &[&str]| {
+        let output = at(args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let get = ["features", "get", "AAPL", "two_days", "insider_buys_90d", "--as-of", "2022-09-30"];
+    let unknown = at(&get);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("not in the catalogue"));
+    let file = dir.path().join("features/two_days.sql");
+    fs::create_dir(dir.path().join("features")).unwrap();
+    fs::write(
+        &file,
+        "-- name: two_days\n-- title: return of two sessions\n-- section: technicals\n\
+         -- unit: change\n-- use: research\n-- kind: bars\n-- formula: C / Ref(C, 2) - 1\n\
+         close / lag(close, 2) OVER w - 1\n",
+    )
+    .unwrap();
+    let found = text(&get);
+    assert!(found.contains("two_days              ") && found.contains("-0.07"), "{found}");
+    assert!(text(&["features", "list", "--all"]).contains("[your own]"));
+
+    let points = dir.path().join("points.csv");
+    fs::write(&points, "ticker,as_of\nKO,2022-10-01\nAAPL,2022-09-30\n").unwrap();
+    let (points, out) = (points.to_str().unwrap(), dir.path().join("points.parquet"));
+    let build = ["features", "build", "two_days", "--at", points, "--out", out.to_str().unwrap()];
+    assert!(text(&build).contains("2 rows of 1 features"));
+    assert!(out.exists());
+    for (rows, says) in [
+        ("ticker,as_of\nKO,2022-10-01\nAAPL,soon\n", "line: 3"),
+        ("ticker,date\nKO,2022-10-01\n", "unknown field `date`"),
+        ("ticker,as_of\nZZZZ,2022-10-01\n", "ZZZZ is not in the universe"),
+        ("ticker,as_of\n", "has no rows"),
+    ] {
+        fs::write(points, rows).unwrap();
+        let output = at(&build);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && line.contains(says), "{line}");
+    }
+    fs::write(&file, "close\n").unwrap();
+    let line = String::from_utf8(at(&get).stderr).unwrap();
+    assert!(line.contains("two_days.sql: its header lacks"), "{line}");
+}
+
 /// The model decodes the beginning of a prompt once for all tickers of a date.
 #[test]
 fn prompts_of_a_date_begin_alike() {

@@ -105,7 +105,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
             bias: universe.bias.clone(),
             names: universe.names.clone(),
         },
-        features: references(&crate::feature_catalogue()?),
+        features: references()?,
         retrieval: universe.retrieval.reference(options.sources)?,
         passed: Default::default(),
         kinds: Vec::new(),

@@ -4,8 +4,17 @@
 //! is a series with a value at each session, or a query over the tables of one point
 //! in time that returns one row. A file whose header names `windows` stands for a
 //! feature per window, `{n}` in its texts.
+//!
+//! Files of the user's own, in a directory beside the data, are found like those of the
+//! catalogue, without a build. They are for research: a snapshot names the digests of what a
+//! thesis may cite, and those files belong to no snapshot.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use domain::{Digest, Polarity, Section, Unit};
 use serde::Deserialize;
@@ -46,8 +55,10 @@ pub struct FeatureInfo {
     pub evidence: bool,
     /// Source of the formula, in words.
     pub formula: String,
-    /// File it comes from.
+    /// File it comes from: below `crates/lake/features/`, or the path of one of the user's own.
     pub file: String,
+    /// Whether the file is the user's own.
+    pub is_own: bool,
     /// The query, or the expression of a series.
     pub sql: String,
 }
@@ -113,6 +124,7 @@ impl FeatureInfo {
             },
             formula: header.take("formula")?,
             file: file.to_owned(),
+            is_own: false,
             sql: sql.join("\n").trim().to_owned(),
         };
         if let Some(unknown) = header.keys.keys().next() {
@@ -158,10 +170,11 @@ impl FeatureInfo {
     ///
     /// # Errors
     /// Fails when the file cannot be read or its header is not valid.
-    pub fn load(path: &std::path::Path) -> Result<Vec<Self>, LakeError> {
-        let text = std::fs::read_to_string(path).map_err(LakeError::io("read", path))?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Self::parse_file(&name, &text)
+    pub fn load(path: &Path) -> Result<Vec<Self>, LakeError> {
+        let text = fs::read_to_string(path).map_err(LakeError::io("read", path))?;
+        let mut features = Self::parse_file(&path.display().to_string(), &text)?;
+        features.iter_mut().for_each(|feature| feature.is_own = true);
+        Ok(features)
     }
 }
 
@@ -182,30 +195,95 @@ pub(crate) fn shared_code() -> FeatureRef {
     }
 }
 
-/// Returns all features, by section and name.
+/// Where the user's own feature files are.
+static OWN_DIR: OnceLock<PathBuf> = OnceLock::new();
+
+/// Adds the feature files of a directory, where it exists, to those this process finds by
+/// name. A program says so once, before it looks for any.
+pub fn add_own_features(dir: PathBuf) {
+    // A second directory would change what was found before.
+    let _ = OWN_DIR.set(dir);
+}
+
+/// Returns all features, by section and name, the user's own among them.
 ///
 /// # Errors
-/// Fails when a file's header is not valid, which a test excludes.
+/// Fails when a header is not valid, which a test excludes for the catalogue's own files.
 pub fn feature_catalogue() -> Result<Vec<FeatureInfo>, LakeError> {
     catalogue().map(<[FeatureInfo]>::to_vec)
 }
 
-/// Parses the files once.
-fn catalogue() -> Result<&'static [FeatureInfo], LakeError> {
-    static PARSED: OnceLock<Vec<FeatureInfo>> = OnceLock::new();
-    if let Some(features) = PARSED.get() {
-        return Ok(features);
-    }
-    let features = parse_catalogue()?;
-    Ok(PARSED.get_or_init(|| features))
+/// Returns the features a thesis may cite. Files of the user's own are not read.
+pub(crate) fn cited_features() -> Result<Vec<FeatureInfo>, LakeError> {
+    Ok(builtin()?.iter().filter(|feature| feature.evidence).cloned().collect())
 }
 
-fn parse_catalogue() -> Result<Vec<FeatureInfo>, LakeError> {
-    let parsed = FEATURE_FILES.iter().map(|(file, text)| FeatureInfo::parse_file(file, text));
-    let mut features = parsed.collect::<Result<Vec<_>, _>>()?.concat();
+fn catalogue() -> Result<&'static [FeatureInfo], LakeError> {
+    static ALL: OnceLock<Vec<FeatureInfo>> = OnceLock::new();
+    once(&ALL, || {
+        let mut features = builtin()?.to_vec();
+        if let Some(dir) = OWN_DIR.get().filter(|dir| dir.exists()) {
+            add_files(dir, &mut features)?;
+        }
+        Ok(features)
+    })
+}
+
+/// Parses the files of this program.
+fn builtin() -> Result<&'static [FeatureInfo], LakeError> {
+    static BUILTIN: OnceLock<Vec<FeatureInfo>> = OnceLock::new();
+    once(&BUILTIN, || {
+        let parsed = FEATURE_FILES.iter().map(|(file, text)| FeatureInfo::parse_file(file, text));
+        let mut features = parsed.collect::<Result<Vec<_>, _>>()?.concat();
+        sort(&mut features);
+        Ok(features)
+    })
+}
+
+/// Makes what is kept of features, unless it was made before.
+fn once(
+    kept: &'static OnceLock<Vec<FeatureInfo>>,
+    make: impl FnOnce() -> Result<Vec<FeatureInfo>, LakeError>,
+) -> Result<&'static [FeatureInfo], LakeError> {
+    if let Some(features) = kept.get() {
+        return Ok(features);
+    }
+    let features = make()?;
+    Ok(kept.get_or_init(|| features))
+}
+
+/// Adds the SQL files of a directory, which must be for research and have names of their own.
+fn add_files(dir: &Path, features: &mut Vec<FeatureInfo>) -> Result<(), LakeError> {
+    let entries = fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.map_err(LakeError::io("list", dir))?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
+    paths.sort();
+    for feature in paths.iter().map(|path| FeatureInfo::load(path)) {
+        for feature in feature? {
+            let refuse = |reason: &str| {
+                let (file, reason) = (feature.file.clone(), reason.to_owned());
+                Err(LakeError::Feature { file, reason })
+            };
+            if feature.evidence {
+                return refuse(
+                    "a file of your own is for research: say `-- use: research`; theses cite the \
+                     features in crates/lake/features/",
+                );
+            }
+            if features.iter().any(|other| other.name == feature.name) {
+                return refuse("another feature has its name; see `r2r features list --all`");
+            }
+            features.push(feature);
+        }
+    }
+    sort(features);
+    Ok(())
+}
+
+fn sort(features: &mut [FeatureInfo]) {
     features
         .sort_by(|a, b| (a.section, a.coverage, &a.name).cmp(&(b.section, b.coverage, &b.name)));
-    Ok(features)
 }
 
 /// The `-- key: value` lines a file starts with.
@@ -279,6 +357,38 @@ mod tests {
             assert_eq!(distinct.len(), names.len(), "{section}: {names:?}");
         }
         assert!(features.len() >= 30, "{}", features.len());
+    }
+
+    #[test]
+    fn files_of_the_users_own_are_for_research_and_have_other_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, research: &str| {
+            let text = format!(
+                "-- name: {name}\n-- title: X\n-- section: technicals\n-- unit: share\n\
+                 -- kind: bars\n-- formula: f\n{research}close / lag(close) OVER w\n"
+            );
+            fs::write(dir.path().join(format!("{name}.sql")), text).unwrap();
+        };
+        fs::write(dir.path().join("notes.txt"), "no feature").unwrap();
+        write("mine", "-- use: research\n");
+        let added = || {
+            let mut features = builtin().unwrap().to_vec();
+            add_files(dir.path(), &mut features).map(|()| features)
+        };
+        let features = added().unwrap();
+        assert_eq!(features.len(), builtin().unwrap().len() + 1);
+        let mine = features.iter().find(|feature| feature.name == "mine").unwrap();
+        assert!(mine.is_own && !mine.evidence && mine.file.ends_with("mine.sql"), "{mine:?}");
+        assert!(cited_features().unwrap().iter().all(|f| f.evidence && !f.is_own));
+        for (name, research, says) in [
+            ("vol_20d", "-- use: research\n", "another feature has its name"),
+            ("cited", "", "say `-- use: research`"),
+        ] {
+            write(name, research);
+            let error = added().unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains(&format!("{name}.sql")), "{error}");
+            fs::remove_file(dir.path().join(format!("{name}.sql"))).unwrap();
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub use build::{BuildOptions, BuildReport, build_snapshot, fetch_universe, quara
 #[cfg(feature = "ballista")]
 pub use cluster::{Cluster, ExecutorOptions, run_executor, run_scheduler};
 pub use error::LakeError;
-pub use features::{FeatureInfo, feature_catalogue};
+pub use features::{FeatureInfo, add_own_features, feature_catalogue};
 pub use gate::{
     Embargo, Entitlement, Finding, QuarantineClass, Quarantined, Release, ReleaseLog,
     find_quarantined, release,

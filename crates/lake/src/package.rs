@@ -125,6 +125,10 @@ const fn suffix(archive: ArchiveKind) -> Option<&'static str> {
 
 /// Checks a file against its promised digest.
 fn verify(path: &Path, expected: Digest, remedy: &'static str) -> Result<(), LakeError> {
+    // A device or a pipe may have no end.
+    if !fs::metadata(path).map_err(LakeError::io("find", path))?.is_file() {
+        return Err(LakeError::io("read", path)(io::Error::other("it is no regular file")));
+    }
     let file = File::open(path).map_err(LakeError::io("open", path))?;
     let found = Digest::of_reader(file).map_err(LakeError::io("read", path))?;
     if found == expected {

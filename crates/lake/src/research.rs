@@ -5,6 +5,7 @@
 
 mod columns;
 mod panel;
+mod points;
 
 use std::{
     collections::BTreeMap,

@@ -16,8 +16,12 @@ use domain::{Digest, Ticker};
 use tokio::task::spawn_blocking;
 
 use crate::{
-    FeatureInfo, FeatureRef, Kind, LakeError, Manifest, Retriever, SnapshotStore, engine::Engine,
-    feature_catalogue, features::shared_code, records, retrieval::Evidence, tables::Tables,
+    FeatureInfo, FeatureRef, Kind, LakeError, Manifest, Retriever, SnapshotStore,
+    engine::Engine,
+    features::{cited_features, shared_code},
+    records,
+    retrieval::Evidence,
+    tables::Tables,
     universe::Name,
 };
 
@@ -96,7 +100,7 @@ impl Snapshot {
     /// when it was built for other feature files than this program's.
     pub async fn load(store: &SnapshotStore, id: Digest) -> Result<Self, LakeError> {
         let manifest = store.manifest(id).await?;
-        if manifest.features != references(&feature_catalogue()?) {
+        if manifest.features != references()? {
             let reason = "it was built for other feature files than this program's".to_owned();
             return Err(LakeError::BadSnapshot { path: store.dir(id), reason });
         }
@@ -128,9 +132,7 @@ impl Snapshot {
             }
         }
         let tables = Tables::new(batches)?;
-        let mut features = feature_catalogue()?;
-        features.retain(|feature| feature.evidence);
-        let engine = Engine::new(&tables, features).await?.with_recent_sessions();
+        let engine = Engine::new(&tables, cited_features()?).await?.with_recent_sessions();
         let evidence = Evidence::new(&manifest, &tables, retriever)?;
         let names = &manifest.universe.names;
         let tickers = names.iter().filter_map(|name| ticker_info(&tables, name)).collect();
@@ -194,9 +196,9 @@ impl Snapshot {
 
 /// Returns what a read's values depend on beside the records: the features a thesis
 /// may cite, and the views and functions they share.
-pub(crate) fn references(features: &[FeatureInfo]) -> Vec<FeatureRef> {
-    let cited = features.iter().filter(|feature| feature.evidence);
-    cited.map(FeatureInfo::reference).chain([shared_code()]).collect()
+pub(crate) fn references() -> Result<Vec<FeatureRef>, LakeError> {
+    let cited = cited_features()?;
+    Ok(cited.iter().map(FeatureInfo::reference).chain([shared_code()]).collect())
 }
 
 /// Spans are taken from the times closes became known: a session's close is

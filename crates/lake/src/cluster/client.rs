@@ -301,6 +301,8 @@ fn by_keys(rows: &RecordBatch) -> Result<RecordBatch, LakeError> {
 }
 
 fn cluster_error(address: &str, reason: String) -> LakeError {
+    // What a job says of its end has lines of its own.
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
     LakeError::Cluster { place: format!("cluster {address}"), reason }
 }
 

@@ -4,15 +4,16 @@
 //! are shown, logged or archived never had it, and where a body repeats it, it is
 //! blotted out before anybody sees the body.
 
-use std::{error::Error as _, fmt, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{error::Error as _, fmt, io::Read as _, sync::Mutex, sync::PoisonError, time::Duration};
 
 use domain::Clock;
+use flate2::read::MultiGzDecoder;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use reqwest::{
     Response, StatusCode, Url,
-    header::{self, HeaderMap, HeaderName},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
     redirect::{Attempt as Redirect, Policy},
 };
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ use crate::LakeError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 3;
+/// The only compression that is asked for.
+const GZIP: &str = "gzip";
 /// Shorter texts are no API keys, and blotting them out would harm bodies.
 const KEY_CHARS_MIN: usize = 8;
 
@@ -130,7 +133,12 @@ impl<'a> Client<'a> {
             .redirect(Policy::custom(stay_on_host))
             // A referer would carry the address with the key to the next page.
             .referer(false)
-            .gzip(true);
+            // Bodies are unpacked here: reqwest reads the first of several members only.
+            .gzip(false)
+            .default_headers(HeaderMap::from_iter([(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static(GZIP),
+            )]));
         if is_loopback(&url) {
             builder = builder.no_proxy();
         }
@@ -293,21 +301,31 @@ impl<'a> Client<'a> {
     async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Trouble> {
         let mib_max = self.provider.body_mib_max;
         let bytes_max = (mib_max as usize) << 20;
+        let too_large =
+            || Trouble::Never(format!("its body is larger than {mib_max} MiB (body_mib_max)"));
+        let cut = |told: String| Trouble::Again(format!("its body is cut short: {told}"), None);
         let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > bytes_max => {
-                    let reason = format!("its body is larger than {mib_max} MiB (body_mib_max)");
-                    return Err(Trouble::Never(reason));
+        while let Some(chunk) = response.chunk().await.map_err(|e| cut(told(e)))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > bytes_max {
+                return Err(too_large());
+            }
+        }
+        match text(response.headers(), &header::CONTENT_ENCODING).as_deref() {
+            None | Some("identity") => {}
+            Some(GZIP) => {
+                let packed = std::mem::take(&mut body);
+                let plain = MultiGzDecoder::new(packed.as_slice());
+                plain
+                    .take(bytes_max as u64 + 1)
+                    .read_to_end(&mut body)
+                    .map_err(|e| cut(e.to_string()))?;
+                if body.len() > bytes_max {
+                    return Err(too_large());
                 }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(e) => {
-                    return Err(Trouble::Again(
-                        format!("its body is cut short: {}", told(e)),
-                        None,
-                    ));
-                }
+            }
+            Some(other) => {
+                return Err(Trouble::Never(format!("its body is packed with {other:?}, not gzip")));
             }
         }
         if let Some(ApiKey(key)) = &self.key {

@@ -63,6 +63,7 @@ struct Series {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Meta {
+    symbol: Option<String>,
     exchange_timezone_name: String,
     data_granularity: String,
 }
@@ -142,9 +143,13 @@ pub(super) fn request(symbol: &str, window: &Window) -> Request {
         ("interval", "1d".to_owned()),
         ("events", "div,splits,capitalGains".to_owned()),
     ];
-    // Yahoo writes the class of a share with a dash.
-    let name = symbol.replace('.', "-").replace('^', "%5E");
+    let name = own_symbol(symbol).replace('^', "%5E");
     Request::new(Part::Chart, symbol, &format!("/v8/finance/chart/{name}"), query)
+}
+
+/// Yahoo writes the class of a share with a dash.
+fn own_symbol(symbol: &str) -> String {
+    symbol.replace('.', "-")
 }
 
 pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {
@@ -180,6 +185,10 @@ pub(super) fn parse(answer: &Answer<'_>, rows: &mut RawRows) -> Result<(), LakeE
                 meta.data_granularity, meta.exchange_timezone_name
             )));
         }
+        let asked = own_symbol(&answer.record.subject);
+        if let Some(other) = meta.symbol.as_ref().filter(|symbol| **symbol != asked) {
+            return Err(answer.format(format!("it is about {other}, and {asked} was asked for")));
+        }
         let Some(quote) = series.indicators.quote.first() else {
             return Err(answer.format("indicators.quote is empty"));
         };
@@ -211,6 +220,7 @@ fn check_lengths(answer: &Answer<'_>, rows: usize, quote: &Quote) -> Result<(), 
 
 fn read_splits(answer: &Answer<'_>, events: &Events, rows: &mut RawRows) -> Vec<Ratio> {
     let mut splits = Vec::new();
+    let today = answer.fetched_at.with_timezone(&New_York).date_naive();
     for (key, split) in &events.splits {
         let ratio = split.numerator / split.denominator;
         let Some(ex_date) = session(split.date).filter(|_| ratio.is_finite() && ratio > 0.0) else {
@@ -219,6 +229,13 @@ fn read_splits(answer: &Answer<'_>, events: &Events, rows: &mut RawRows) -> Vec<
             rows.actions.rejected.push(answer.reject(Kind::Actions, &place, reason, key));
             continue;
         };
+        if ex_date > today {
+            // Prices of the answer cannot have it.
+            let place = format!("events.splits[{key}]");
+            let reason = "its day is after that of the answer";
+            rows.actions.rejected.push(answer.reject(Kind::Actions, &place, reason, key));
+            continue;
+        }
         splits.push(Ratio { ex_date, ratio });
         push_action(answer, ex_date, ActionType::Split, ratio, rows);
     }

@@ -13,7 +13,7 @@ use domain::{AsOf, AsOfRead, Ticker};
 use lake::{FeatureInfo, Kind, LeakProof, Snapshot, SnapshotStore};
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use crate::support;
+use crate::{research::universe, support};
 
 type Batches = BTreeMap<Kind, RecordBatch>;
 
@@ -60,6 +60,20 @@ fn perturbing_the_future_moves_nothing() {
         Ok(())
     });
     checked.unwrap();
+}
+
+/// PIT391 has no insider records, so no thesis can be read of it; its features are compared.
+#[tokio::test]
+async fn a_universe_that_lacks_a_section_has_its_proof() {
+    let snapshot = universe("PIT391").await;
+    let proof = LeakProof::new(&snapshot, Vec::new()).await.unwrap();
+    let (ticker, as_of) = ("KO".parse().unwrap(), "2015-06-30".parse().unwrap());
+    assert!(snapshot.read(&ticker, as_of).await.is_err());
+    let defined = proof.defined(&ticker, as_of).await.unwrap();
+    assert!(defined.iter().any(|name| name == "net_margin"), "{defined:?}");
+    for seed in 0..3 {
+        assert_eq!(proof.case(&ticker, as_of, seed, render).await.unwrap(), None);
+    }
 }
 
 #[tokio::test]

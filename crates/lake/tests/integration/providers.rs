@@ -147,6 +147,11 @@ fn payload(name: &str) -> String {
     std::fs::read_to_string(payloads().join(name)).unwrap()
 }
 
+/// The recorded chart as that of another symbol, with bytes of its own.
+fn chart_of(symbol: &str) -> String {
+    payload("yahoo_aapl.json").replace("\"symbol\":\"AAPL\"", &format!("\"symbol\":\"{symbol}\""))
+}
+
 fn route(path: &str, query: &[(&str, &str)], steps: Vec<Step>) -> Route {
     let query = query.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
     Route { path: path.to_owned(), query: query.collect(), needs_user_agent: None, steps }

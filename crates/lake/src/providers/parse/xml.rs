@@ -7,6 +7,8 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 /// Bound on elements, texts and comments of a document.
 const NODES_MAX: u32 = 4_000_000;
+/// Bound on attributes of an element: the parser compares each with all before it.
+const ATTRIBUTES_MAX: usize = 256;
 /// Where an XML declaration ends at the latest.
 const DECLARATION_BYTES_MAX: usize = 200;
 
@@ -23,9 +25,28 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, String> {
 /// Parses a document. Namespaces are checked and then left aside: elements are found
 /// by local name. Entities of the document's own are refused.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, String> {
+    if text.split('<').any(|tag| attributes(tag) > ATTRIBUTES_MAX) {
+        return Err(format!("an element has more than {ATTRIBUTES_MAX} attributes"));
+    }
     let options =
         ParsingOptions { allow_dtd: false, nodes_limit: NODES_MAX, ..ParsingOptions::default() };
     Document::parse_with_options(text, options).map_err(|e| e.to_string())
+}
+
+/// Counts the attributes of an element, given what follows its `<`.
+fn attributes(tag: &str) -> usize {
+    let mut quote = None;
+    let outside = tag.bytes().filter(|&byte| match quote {
+        Some(open) => {
+            quote = quote.filter(|_| byte != open);
+            false
+        }
+        None => {
+            quote = Some(byte).filter(|byte| matches!(byte, b'"' | b'\''));
+            quote.is_none()
+        }
+    });
+    outside.take_while(|byte| *byte != b'>').filter(|byte| *byte == b'=').count()
 }
 
 /// Returns the first child element of a local name.

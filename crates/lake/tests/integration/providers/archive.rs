@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use lake::LakeError;
 
-use super::{Bench, Step, body, contents, payload, recorded, route};
+use super::{Bench, Step, body, chart_of, contents, payload, recorded, route};
 
 const CHART: &str = "/v8/finance/chart/AAPL";
 
@@ -89,10 +89,7 @@ async fn two_fetches_take_turns() {
 #[tokio::test]
 async fn a_fetch_that_is_stopped_goes_on_where_it_was() {
     let symbols: Vec<String> = (0..20).map(|n| format!("T{n}")).collect();
-    let steps = |n: usize| {
-        let name = format!("Company {n}");
-        vec![Step { delay_ms: 20, ..body(payload("yahoo_aapl.json").replace("Apple Inc.", &name)) }]
-    };
+    let steps = |n: usize| vec![Step { delay_ms: 20, ..body(chart_of(&format!("T{n}"))) }];
     let routes = (0..20).map(|n| route(&format!("/v8/finance/chart/T{n}"), &[], steps(n)));
     let bench = Bench::start("yahoo", routes.collect()).await;
     let symbols: Vec<&str> = symbols.iter().map(String::as_str).collect();

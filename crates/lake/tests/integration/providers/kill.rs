@@ -12,7 +12,7 @@ use lake::{Ask, FetchOptions, Provider, ProviderList, RawArchive, RetryPolicy, f
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Bench, NOW, Step, body, payload, route};
+use super::{Bench, NOW, Step, body, chart_of, route};
 
 const ROUNDS: usize = 12;
 const SYMBOLS: usize = 40;
@@ -61,10 +61,7 @@ async fn the_child_that_fetches() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_kill_the_archive_is_sound_and_the_next_fetch_completes_it() {
-    let answer = |n: usize| {
-        let text = payload("yahoo_aapl.json").replace("Apple Inc.", &format!("Company {n}"));
-        vec![Step { delay_ms: 4, ..body(text) }]
-    };
+    let answer = |n: usize| vec![Step { delay_ms: 4, ..body(chart_of(&format!("T{n}"))) }];
     let routes = (0..SYMBOLS).map(|n| route(&format!("/v8/finance/chart/T{n}"), &[], answer(n)));
     let bench = Bench::start("yahoo", routes.collect()).await;
     let mut random = ChaCha8Rng::seed_from_u64(42);

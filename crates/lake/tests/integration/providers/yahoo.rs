@@ -2,7 +2,7 @@
 
 use lake::{Ask, Kind};
 
-use super::{Bench, Step, body, payload, reasons, recorded, route, show};
+use super::{Bench, Step, body, chart_of, payload, reasons, recorded, route, show};
 
 const CHART: &str = "/v8/finance/chart/AAPL";
 
@@ -67,7 +67,7 @@ async fn the_question_runs_to_the_present_whatever_window_is_wanted() {
 
 #[tokio::test]
 async fn a_share_class_is_asked_for_with_a_dash() {
-    let steps = vec![body(payload("yahoo_aapl.json"))];
+    let steps = vec![body(chart_of("BRK-B"))];
     let bench = Bench::start("yahoo", vec![route("/v8/finance/chart/BRK-B", &[], steps)]).await;
     bench.fetch(&["BRK.B"]).await.unwrap();
     let (bars, _) = bench.table(Kind::Bars);
@@ -126,6 +126,7 @@ async fn an_answer_of_another_form_is_set_aside_and_not_guessed_at() {
     for (from, to, says) in [
         ("America/New_York", "Europe/London", "only daily rows of America/New_York"),
         ("\"dataGranularity\":\"1d\"", "\"dataGranularity\":\"1wk\"", "rows of 1wk"),
+        ("\"symbol\":\"AAPL\"", "\"symbol\":\"MSFT\"", "it is about MSFT, and AAPL was asked for"),
         ("\"timestamp\":[1596720600,", "\"timestamp\":[", "7 values for 6 timestamps"),
     ] {
         let bench = fetched(good.replacen(from, to, 1)).await;
@@ -160,6 +161,20 @@ async fn answers_of_several_days_are_put_together_and_the_newest_stays() {
     assert_eq!(shown[0], "2020-08-06 455.61 50607226.0");
     assert_eq!(shown[5], "2020-09-02 131.4 120000000.0");
     assert!(!reasons(&rejected).contains(&"repeats an earlier record"));
+}
+
+#[tokio::test]
+async fn a_split_of_a_day_to_come_is_set_aside() {
+    // 2020-09-08, and the answer is of 2020-09-02.
+    let splits = "\"splits\":{\"2\":{\"date\":1599571800,\"numerator\":2.0,\"denominator\":1.0},";
+    let text = payload("yahoo_aapl.json").replace("\"splits\":{", splits);
+    let bench = fetched(text).await;
+    let mut rows = bench.rows();
+    let (actions, rejected) = rows.table(Kind::Actions).unwrap();
+    assert_eq!(show(&actions, &["action", "value"]), ["dividend 0.82", "split 4.0"]);
+    assert_eq!(reasons(&rejected), ["its day is after that of the answer"]);
+    let (bars, _) = rows.table(Kind::Bars).unwrap();
+    assert_eq!(show(&bars, &["close"])[4], "134.18");
 }
 
 #[tokio::test]

@@ -94,6 +94,14 @@ fn deep_and_odd_documents_are_read() {
     }
 }
 
+#[test]
+fn an_element_of_half_a_million_attributes_is_refused_at_once() {
+    let attributes: String = (0..500_000).map(|i| format!(" a{i}='>'")).collect();
+    let text = format!("<rss><channel{attributes}/></rss>");
+    let error = feed(&context(), text.as_bytes(), utc("2022-09-30T12:00:00Z")).unwrap_err();
+    assert!(error.to_string().contains("more than 256 attributes"), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
