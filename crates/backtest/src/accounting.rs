@@ -28,7 +28,7 @@ use crate::{
 
 /// Runs a strategy through the span of a configuration.
 ///
-/// A run takes about 2 ns for each session and name on one core, and 8 bytes of log for
+/// A run takes about 1 ns for each session and name on one core, and 8 bytes of log for
 /// each session; with [`Detail::Full`] another 16 bytes for each session and name.
 ///
 /// # Errors
