@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use backtest::{
-    Backtest, Detail, Judge, evaluate_while,
+    Detail, Judge,
+    bootstrap::RESAMPLES_MAX,
+    evaluate_while,
     metrics::{Metric, sharpe},
     report::TearSheet,
     run as run_strategy,
@@ -43,25 +45,34 @@ pub(crate) enum Command {
     /// List the strategies.
     Strategies,
     /// Run a strategy: metrics, a tear sheet (HTML and JSON), trades and positions.
-    #[command(after_help = "Examples:\n  r2r backtest run --strategy momentum_12_1\n  \
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Examples:\n  r2r backtest run --strategy momentum_12_1\n  \
         r2r backtest run --strategy vol_target --start 1996-12-20 --end 2022-12-28 --cost-bps 10\n  \
         r2r backtest run --strategy decisions --start 2019-01-02 --end 2022-12-28\n  \
         r2r backtest run --strategy decisions --decisions theses.jsonl --decide-every 7\n\n\
         Strategy decisions has --model write a thesis for each name on each day of decision, some\n\
         two a second on two cores. They are kept: a run that was stopped goes on.\n\
         A decision made of the close of a session is traded --delay sessions later, at the close,\n\
-        and held for --horizon sessions. What is left at the end is sold.")]
+        and held for --horizon sessions. What is left at the end is sold."
+    )]
     Run(Box<Run>),
     /// Run several strategies and compare them with a baseline.
-    #[command(after_help = "Examples:\n  r2r backtest compare\n  \
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Examples:\n  r2r backtest compare\n  \
         r2r backtest compare --start 1996-12-20 --end 2022-12-28 --cost-bps 5 --delay 1\n  \
-        r2r backtest compare --strategies momentum_12_1,random --baseline equal_weight")]
+        r2r backtest compare --strategies momentum_12_1,random --baseline equal_weight"
+    )]
     Compare(Box<Compare>),
     /// Run momentum with many parameters, and the best of each past on what follows it.
-    #[command(after_help = "Examples:\n  r2r backtest sweep\n  \
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "Examples:\n  r2r backtest sweep\n  \
         r2r backtest sweep --lookback 126,252 --skip 0,21 --top 3,5 --test-size 252\n\n\
         Each fold goes on with the parameters that were best on its training sessions; labels of\n\
-        --horizon sessions are purged between the two.")]
+        --horizon sessions are purged between the two."
+    )]
     Sweep(Box<Sweep>),
 }
 
@@ -102,8 +113,9 @@ pub(crate) struct Compare {
 
 #[derive(Debug, Args)]
 pub(crate) struct Judging {
-    /// Bootstrap resamples of each interval; 0 for no intervals.
-    #[arg(long, default_value_t = 1000)]
+    /// Bootstrap resamples of each interval, at most 10,000; 0 for no intervals.
+    #[arg(long, default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(RESAMPLES_MAX)))]
     resamples: u32,
     /// Mean lengths of the bootstrap's blocks in sessions; 21 and 63 by default. A comparison
     /// then takes the length that suits the difference of the returns (Politis and White).
@@ -168,7 +180,7 @@ async fn run_one(args: &Run, data_dir: &Path) -> anyhow::Result<()> {
         backtest: &backtest,
         evaluation: &evaluation,
         baseline: other.as_ref(),
-        disclaimer: contract::DISCLAIMER,
+        disclaimer: study::disclaimer(info),
     };
     let dir = match &args.out {
         Some(dir) => dir.clone(),
@@ -177,6 +189,12 @@ async fn run_one(args: &Run, data_dir: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     write_run(&dir, &sheet)?;
     summary(&backtest, &evaluation)?;
+    if backtest.trades.is_empty() {
+        say!(
+            "no trade was made: no name had a weight on a day of decision; a rule that looks back \
+             needs more sessions before --start, and decisions need dates within the span"
+        );
+    }
     say!("bias: {}", backtest.provenance.bias);
     say!("tear sheet, result, trades and positions are in {}", dir.display());
     Ok(())
@@ -203,7 +221,7 @@ async fn compare(args: &Compare, data_dir: &Path) -> anyhow::Result<()> {
     let mut runs = sweep(data.market(), config, all, Detail::Full, |_| progress.inc(1), &never)?;
     let other = runs.pop().context("the baseline has not run")?;
     let mut judge = args.judging.judge(config.seed);
-    judge.trial_sharpes = runs.iter().filter_map(daily_sharpe).collect();
+    judge.trial_sharpes = runs.iter().filter_map(|run| daily_sharpe(&run.returns)).collect();
     progress.set_message("resampling");
     let mut rows = Vec::new();
     for backtest in &runs {
@@ -217,8 +235,8 @@ async fn compare(args: &Compare, data_dir: &Path) -> anyhow::Result<()> {
 }
 
 /// Sharpe ratio of a day, which trials are compared by.
-fn daily_sharpe(backtest: &Backtest) -> Option<f64> {
-    Some(sharpe(&backtest.returns)? / backtest::metrics::DAYS_PER_YEAR.sqrt())
+fn daily_sharpe(returns: &[f64]) -> Option<f64> {
+    Some(sharpe(returns)? / backtest::metrics::DAYS_PER_YEAR.sqrt())
 }
 
 /// Metrics a summary shows, in this order.

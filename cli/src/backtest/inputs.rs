@@ -81,7 +81,7 @@ impl Data {
     /// Returns the forecasts of a model that can be judged.
     pub(crate) fn forecasts(&self, info: &StrategyInfo) -> Vec<Forecast> {
         let followed = self.followed.as_ref().filter(|_| info.needs == Needs::Decisions);
-        followed.map_or_else(Vec::new, |followed| self.study.forecasts(followed))
+        followed.map_or_else(Vec::new, |followed| self.study.forecasts(followed, &self.config))
     }
 
     /// Returns the directory of what is derived from the snapshot.

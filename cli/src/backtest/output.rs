@@ -1,12 +1,13 @@
 //! What a backtest leaves: files and a screen.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use anyhow::Context as _;
 use backtest::{
     Backtest, Evaluation, Judge,
     bootstrap::{
-        Estimate, Stationary, optimal_block_length, sharpe_difference, sharpe_distribution,
+        BlockInterval, Estimate, Stationary, optimal_block_length, sharpe_difference,
+        sharpe_distribution,
     },
     diebold_mariano_of_returns,
     metrics::{Metric, Unit, cagr, max_drawdown, sharpe, turnover, volatility},
@@ -19,18 +20,29 @@ use serde::Serialize;
 use super::SUMMARY;
 use crate::screen::say;
 
-/// Writes tear sheet, result, trades, positions and the books of each session.
+/// The files of a run.
+const FILES: [&str; 5] =
+    ["tearsheet.html", "result.json", "trades.parquet", "positions.parquet", "equity.parquet"];
+
+/// Writes tear sheet, result, trades, positions and the books of each session: all are there
+/// before the first takes the place of an older one, and of two runs the later stays whole.
+/// Each Parquet file says in its metadata, under `r2r`, which run it is of.
 pub(crate) fn write_run(dir: &Path, sheet: &TearSheet<'_>) -> anyhow::Result<()> {
-    let write = |name: &str, text: String| {
-        let path = dir.join(name);
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    write("tearsheet.html", sheet.html())?;
-    write("result.json", sheet.json().context("the result cannot be written as JSON")?)?;
+    let unwritable = || format!("cannot write to {}", dir.display());
+    let temp = tempfile::tempdir_in(dir).with_context(unwritable)?;
+    let [page, result, trading, holding, equity] = FILES.map(|name| temp.path().join(name));
     let backtest = sheet.backtest;
-    write_columns(&dir.join("trades.parquet"), trades(backtest))?;
-    write_columns(&dir.join("positions.parquet"), positions(backtest))?;
-    write_columns(&dir.join("equity.parquet"), books(backtest))?;
+    let run = serde_json::to_string(&backtest.provenance)?;
+    std::fs::write(page, sheet.html()).with_context(unwritable)?;
+    std::fs::write(result, sheet.json()?).with_context(unwritable)?;
+    write_columns(&trading, trades(backtest), &run)?;
+    write_columns(&holding, positions(backtest), &run)?;
+    write_columns(&equity, books(backtest), &run)?;
+    let turn = File::open(dir).with_context(unwritable)?;
+    turn.lock().with_context(unwritable)?;
+    for name in FILES {
+        std::fs::rename(temp.path().join(name), dir.join(name)).with_context(unwritable)?;
+    }
     Ok(())
 }
 
@@ -104,11 +116,16 @@ fn books(backtest: &Backtest) -> Vec<(&'static str, Column)> {
 /// Writes a value in its unit, `n/a` where it is undefined.
 fn shown(metric: Metric, value: Option<f64>) -> String {
     let Some(value) = value else { return "n/a".to_owned() };
-    match metric.definition().unit {
+    let text = match metric.definition().unit {
         Unit::Fraction => format!("{:.1} %", 100.0 * value),
         Unit::Days => format!("{value:.0} d"),
         Unit::Currency => format!("{value:.0}"),
         Unit::Ratio | Unit::Probability | Unit::Nats => format!("{value:.2}"),
+    };
+    // What rounds to nothing has no sign.
+    match text.strip_prefix('-') {
+        Some(rest) if !rest.contains(|c| matches!(c, '1'..='9')) => rest.to_owned(),
+        _ => text,
     }
 }
 
@@ -147,7 +164,16 @@ pub(crate) fn summary(backtest: &Backtest, evaluation: &Evaluation) -> anyhow::R
         }
     }
     if let Some(baseline) = &evaluation.baseline {
-        say!("  compared with {baseline}; intervals are of 95 %, by blocks of a month");
+        say!("  compared with {baseline}");
+    }
+    let first = evaluation.estimates.iter().find_map(|estimate| estimate.intervals.first());
+    if let Some(BlockInterval { bootstrap, interval: Some(interval) }) = first {
+        say!(
+            "  intervals are of {:.0} %, by {} resamples of blocks of {} sessions",
+            100.0 * interval.confidence,
+            bootstrap.resamples,
+            bootstrap.mean_block
+        );
     }
     Ok(())
 }

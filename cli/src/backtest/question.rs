@@ -13,7 +13,8 @@ pub(crate) struct Question {
     /// Universe whose current snapshot is read.
     #[arg(long, default_value = DEFAULT_UNIVERSE)]
     pub(crate) universe: String,
-    /// First date of the span, YYYY-MM-DD; after seven years of sessions by default.
+    /// First date of the span, YYYY-MM-DD; after seven years of sessions, or a
+    /// quarter of them, by default.
     #[arg(long)]
     start: Option<NaiveDate>,
     /// Last date of the span, YYYY-MM-DD; the last session by default.
@@ -30,16 +31,16 @@ pub(crate) struct Question {
     #[arg(long, default_value_t = 1)]
     delay: usize,
     /// Commission, or all proportional costs, in basis points of traded value.
-    #[arg(long, default_value_t = 5.0, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 5.0)]
     cost_bps: f64,
     /// Half the quoted spread, in basis points of traded value.
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.0)]
     half_spread_bps: f64,
     /// Factor of the square-root impact; needs volumes. 1 is usual, 0 is none.
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.0)]
     impact: f64,
     /// Fee on short positions, basis points a year.
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.0)]
     borrow_bps: f64,
     /// Largest share of a name's average daily volume traded on a day, as 0.05; needs volumes.
     #[arg(long)]
@@ -54,10 +55,10 @@ pub(crate) struct Question {
     #[arg(long)]
     whole_shares: bool,
     /// Interest on cash a year, as 0.03.
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.0)]
     cash_rate: f64,
     /// Return on the last close of a name that leaves the exchange without terms, as -0.3.
-    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
+    #[arg(long, default_value_t = 0.0)]
     delisting_return: f64,
     /// Seed of the bootstrap and of strategies that draw.
     #[arg(long, default_value_t = 42)]

@@ -33,29 +33,31 @@ const SHOWN: usize = 10;
 #[derive(Debug, Args)]
 pub(crate) struct Sweep {
     /// Sessions ago the return begins.
-    #[arg(long, value_delimiter = ',', default_values_t = [63, 126, 189, 252, 378])]
-    lookback: Vec<usize>,
-    /// Sessions ago the return ends.
+    #[arg(long, value_delimiter = ',', default_values_t = [63, 126, 189, 252, 378],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    lookback: Vec<u32>,
+    /// Sessions ago the return ends; those beyond a lookback are left out.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 5, 10, 21, 42])]
-    skip: Vec<usize>,
+    skip: Vec<u32>,
     /// Names a side.
-    #[arg(long, value_delimiter = ',', default_values_t = [2, 3, 5, 8])]
-    top: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 3, 5, 8],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    top: Vec<u32>,
     /// Best names only, none short.
     #[arg(long)]
     long_only: bool,
-    /// Sessions parameters are chosen on.
-    #[arg(long, default_value_t = 320)]
-    train_size: usize,
-    /// Sessions the chosen parameters are followed.
-    #[arg(long, default_value_t = 120)]
-    test_size: usize,
-    /// Sessions between the two; not below the horizon. 63 by default.
-    #[arg(long, default_value_t = 63)]
-    purged_size: usize,
-    /// Sessions after a test block that later choices do not look at.
-    #[arg(long, default_value_t = 63)]
-    embargo_size: usize,
+    /// Sessions parameters are chosen on; 320, or twice a horizon beyond 63.
+    #[arg(long)]
+    train_size: Option<usize>,
+    /// Sessions the chosen parameters are followed; 120, or twice a horizon beyond 63.
+    #[arg(long)]
+    test_size: Option<usize>,
+    /// Sessions between the two; not below the horizon. 63, or the horizon.
+    #[arg(long)]
+    purged_size: Option<usize>,
+    /// Sessions after a test block that later choices do not look at; 63, or the horizon.
+    #[arg(long)]
+    embargo_size: Option<usize>,
     /// Choose on all sessions before, not only on the last.
     #[arg(long)]
     expanding: bool,
@@ -91,10 +93,14 @@ pub(crate) async fn run(args: &Sweep, data_dir: &Path) -> anyhow::Result<()> {
     let bar = progress()?;
     let data = Data::load(&args.question, &[], data_dir, &bar).await?;
     let config = data.config.clone();
-    let sizes = args.sizes();
+    let sizes = args.sizes(config.horizon);
     let days = data.market().rows(config.start, config.end)?.len();
     let folds = sizes.folds(days, config.horizon)?;
     let grid = args.grid();
+    anyhow::ensure!(
+        !grid.is_empty(),
+        "every --skip is at or beyond every --lookback: no return is left"
+    );
     bar.set_length(grid.len() as u64);
     bar.set_message("running parameters; Ctrl-C stops");
     let (market, trials) =
@@ -119,12 +125,13 @@ pub(crate) async fn run(args: &Sweep, data_dir: &Path) -> anyhow::Result<()> {
 }
 
 impl Sweep {
-    fn sizes(&self) -> WalkForward {
+    fn sizes(&self, horizon: usize) -> WalkForward {
+        let usual = WalkForward::for_horizon(horizon);
         WalkForward {
-            train_size: self.train_size,
-            test_size: self.test_size,
-            purged_size: self.purged_size,
-            embargo_size: self.embargo_size,
+            train_size: self.train_size.unwrap_or(usual.train_size),
+            test_size: self.test_size.unwrap_or(usual.test_size),
+            purged_size: self.purged_size.unwrap_or(usual.purged_size),
+            embargo_size: self.embargo_size.unwrap_or(usual.embargo_size),
             window: if self.expanding { Window::Expanding } else { Window::Rolling },
         }
     }
@@ -136,6 +143,7 @@ impl Sweep {
         for &lookback in &self.lookback {
             for &skip in self.skip.iter().filter(|skip| **skip < lookback) {
                 for &top in &self.top {
+                    let [lookback, skip, top] = [lookback, skip, top].map(|n| n as usize);
                     grid.push(Box::new(Momentum::new(lookback, skip, top, sides)));
                 }
             }
@@ -164,6 +172,7 @@ async fn in_background(
     Ok(work.await.context("the sweep has died")??)
 }
 
+/// Judges all by the sessions from the first test block on: before it nothing was chosen.
 fn judged(
     trials: &[Backtest],
     followed: &Backtest,
@@ -171,22 +180,22 @@ fn judged(
     picks: Vec<Pick>,
     folds: WalkForward,
 ) -> Swept {
-    let returns: Vec<&[f64]> = trials.iter().map(|trial| trial.returns.as_slice()).collect();
-    let daily: Vec<f64> = trials.iter().filter_map(daily_sharpe).collect();
-    let best = trials.iter().max_by(|a, b| {
-        let of = |run: &Backtest| sharpe(&run.returns).unwrap_or(f64::NEG_INFINITY);
+    let returns: Vec<&[f64]> = trials.iter().map(|trial| &trial.returns[from..]).collect();
+    let daily: Vec<f64> = returns.iter().filter_map(|returns| daily_sharpe(returns)).collect();
+    let best = returns.iter().max_by(|a, b| {
+        let of = |returns: &[f64]| sharpe(returns).unwrap_or(f64::NEG_INFINITY);
         of(a).total_cmp(&of(b))
     });
-    let sample = best.and_then(|best| SharpeSample::of(&best.returns));
-    let trial = |run: &Backtest| Trial {
+    let sample = best.and_then(|best| SharpeSample::of(best));
+    let trial = |(run, returns): (&Backtest, &&[f64])| Trial {
         strategy: run.provenance.strategy.clone(),
-        sharpe: sharpe(&run.returns),
-        max_drawdown: max_drawdown(&run.returns),
+        sharpe: sharpe(returns),
+        max_drawdown: max_drawdown(returns),
     };
     Swept {
         provenance: followed.provenance.clone(),
         folds,
-        trials: trials.iter().map(trial).collect(),
+        trials: trials.iter().zip(&returns).map(trial).collect(),
         picks,
         walk_forward_sharpe: sharpe(&followed.returns[from..]),
         walk_forward_max_drawdown: max_drawdown(&followed.returns[from..]),

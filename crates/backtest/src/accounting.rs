@@ -126,7 +126,7 @@ fn sides(held: &[f64], closes: &[f64]) -> (f64, f64) {
 /// A decision on its way to the market.
 struct Decision {
     row: usize,
-    tranche: usize,
+    tranches: Range<usize>,
     weights: Vec<f64>,
 }
 
@@ -306,15 +306,16 @@ impl<'m> Book<'m> {
         while self.decisions.front().is_some_and(|decision| decision.row <= row) {
             let Some(decision) = self.decisions.pop_front() else { break };
             let part = equity / self.tranches.len() as f64;
-            let tranche = &mut self.tranches[decision.tranche];
-            for ((shares, weight), close) in
-                tranche.iter_mut().zip(&decision.weights).zip(self.market.closes(row))
-            {
-                // Without a branch, for which weights follow no pattern.
-                *shares = if *close == 0.0 { 0.0 } else { weight * part / close };
-            }
-            if self.config.whole_shares {
-                tranche.iter_mut().for_each(|shares| *shares = shares.trunc());
+            for tranche in &mut self.tranches[decision.tranches] {
+                for ((shares, weight), close) in
+                    tranche.iter_mut().zip(&decision.weights).zip(self.market.closes(row))
+                {
+                    // Without a branch, for which weights follow no pattern.
+                    *shares = if *close == 0.0 { 0.0 } else { weight * part / close };
+                }
+                if self.config.whole_shares {
+                    tranche.iter_mut().for_each(|shares| *shares = shares.trunc());
+                }
             }
             match self.tranches.as_slice() {
                 [only] => self.wanted.copy_from_slice(only),
@@ -408,9 +409,10 @@ impl<'m> Book<'m> {
         let frame = Frame::new(self.market, row);
         let tranche = self.decided % self.tranches.len();
         self.decided += 1;
-        match strategy.decide(&frame, &mut weights) {
+        let choice = strategy.decide(&frame, &mut weights);
+        match choice {
             Choice::Keep => self.spare.push(weights),
-            Choice::Rebalance => {
+            Choice::Rebalance | Choice::RebalanceAll => {
                 if let Some(name) = weights.iter().position(|weight| !weight.is_finite()) {
                     let ticker = self.market.names()[name].ticker.clone();
                     let (strategy, weight) = (strategy.name(), weights[name]);
@@ -424,7 +426,11 @@ impl<'m> Book<'m> {
                     self.log.capacity(self.config, &self.liquidity.traded_value, &weights);
                 }
                 let row = row + self.config.delay;
-                self.decisions.push_back(Decision { row, tranche, weights });
+                let tranches = match choice {
+                    Choice::RebalanceAll => 0..self.tranches.len(),
+                    _ => tranche..tranche + 1,
+                };
+                self.decisions.push_back(Decision { row, tranches, weights });
             }
         }
         Ok(())

@@ -24,6 +24,9 @@ use draw::Run;
 /// Mean block lengths that reports show: a month and a quarter.
 pub const MEAN_BLOCKS: [u32; 2] = [21, 63];
 
+/// Resamples that may be asked for: beyond, intervals do not move, and time and memory grow.
+pub const RESAMPLES_MAX: u32 = 10_000;
+
 /// Fewer defined resamples than this share make an interval undefined: those left out
 /// are not like those that count.
 const DEFINED_SHARE_MIN: f64 = 0.95;

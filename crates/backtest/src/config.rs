@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::BacktestError;
 
+/// Beyond it sums lose cents.
+const CAPITAL_MAX: f64 = 1e15;
+
+/// A tenth of the traded value, or of a short position a year; more is a slip of the pen.
+const COSTS_MAX: f64 = 1000.0;
+
 /// One basis point.
 pub(crate) const BASIS_POINT: f64 = 1e-4;
 
@@ -133,8 +139,9 @@ impl Config {
                 "a close cannot be traded at by whoever needs it to decide: give at least 1";
             return bad("delay", "0".to_owned(), remedy);
         }
-        if !(self.capital.is_finite() && self.capital > 0.0) {
-            return bad("capital", self.capital.to_string(), "give a positive amount");
+        if !(self.capital > 0.0 && self.capital <= CAPITAL_MAX) {
+            let remedy = "give a positive amount of at most 1e15";
+            return bad("capital", shown(self.capital), remedy);
         }
         let costs = [
             ("cost_bps", self.costs.commission_bps),
@@ -143,8 +150,9 @@ impl Config {
             ("borrow_bps", self.costs.borrow_bps),
         ];
         for (name, value) in costs {
-            if !(value.is_finite() && value >= 0.0) {
-                return bad(name, value.to_string(), "costs are not negative: give 0 or more");
+            if !(0.0..=COSTS_MAX).contains(&value) {
+                let remedy = "costs are not negative: give 0 to 1000";
+                return bad(name, shown(value), remedy);
             }
         }
         let limits = [
@@ -166,6 +174,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Writes a number in as many digits as one reads at a glance.
+fn shown(value: f64) -> String {
+    if value.abs() < 1e6 { value.to_string() } else { format!("{value:e}") }
 }
 
 #[cfg(test)]
@@ -195,17 +208,28 @@ mod tests {
             ),
             (
                 Config { costs: costs(-1.0), ..good.clone() },
-                "cost_bps is -1: costs are not negative: give 0 or more",
+                "cost_bps is -1: costs are not negative: give 0 to 1000",
             ),
             (
                 Config { costs: costs(f64::NAN), ..good.clone() },
-                "cost_bps is NaN: costs are not negative: give 0 or more",
+                "cost_bps is NaN: costs are not negative: give 0 to 1000",
             ),
             (
                 Config { limits: limits(0.0), ..good.clone() },
                 "adv_share is 0: limits are positive, as 0.05 for 5 %",
             ),
-            (Config { capital: 0.0, ..good.clone() }, "capital is 0: give a positive amount"),
+            (
+                Config { costs: costs(1e308), ..good.clone() },
+                "cost_bps is 1e308: costs are not negative: give 0 to 1000",
+            ),
+            (
+                Config { capital: 0.0, ..good.clone() },
+                "capital is 0: give a positive amount of at most 1e15",
+            ),
+            (
+                Config { capital: f64::INFINITY, ..good.clone() },
+                "capital is inf: give a positive amount of at most 1e15",
+            ),
             (
                 Config { cash_rate: 3.0, ..good.clone() },
                 "cash_rate is 3: give a share, as 0.03 for 3 %",

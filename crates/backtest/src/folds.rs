@@ -74,6 +74,24 @@ impl Fold {
 }
 
 impl WalkForward {
+    /// Returns the usual sizes for labels that look so many sessions ahead. Beyond 63 of them
+    /// windows grow with what is purged and embargoed, which would leave nothing of them.
+    #[must_use]
+    pub fn for_horizon(horizon: usize) -> Self {
+        let usual = Self::default();
+        let gap = usual.purged_size.max(horizon);
+        if gap == usual.purged_size {
+            return usual;
+        }
+        Self {
+            train_size: usual.train_size.max(gap.saturating_mul(2)),
+            test_size: usual.test_size.max(gap.saturating_mul(2)),
+            purged_size: gap,
+            embargo_size: gap,
+            ..usual
+        }
+    }
+
     /// Cuts a span of `sessions` into folds for labels that look up to `horizon` sessions
     /// ahead. Test blocks follow each other without a gap, to the end of the span.
     ///
@@ -165,6 +183,15 @@ mod tests {
         assert_eq!(folds[3].test, 743..800);
         let expanding = WalkForward { window: Window::Expanding, ..sizes };
         assert_eq!(expanding.folds(800, 63).unwrap()[2].train, whole(0..503));
+    }
+
+    #[test]
+    fn the_usual_sizes_suit_every_horizon() {
+        assert_eq!(WalkForward::for_horizon(21), WalkForward::default());
+        for horizon in [1, 63, 64, 119, 120, 252, 600] {
+            let folds = WalkForward::for_horizon(horizon).folds(8_000, horizon).unwrap();
+            assert!(folds.len() > 3, "{horizon}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Forecasts of a model lined up with what came true.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use chrono::NaiveDate;
 use domain::{Label, LabelProbs};
@@ -42,19 +42,24 @@ pub fn prior(counts: [usize; 5]) -> [f64; 5] {
     counts.map(|count| (count as f64 + 1.0) / (total + 5.0))
 }
 
-/// Lines forecasts up with the labels that came true, and with the [`prior`] of the labels
-/// known on the day of the forecast. Forecasts without a label, or before the first one is
-/// known, are left out. Results are in order of dates and names.
+/// Lines forecasts of a span up with the labels that came true, and with the [`prior`] of the
+/// labels known on the day of the forecast. On a day that is none of `sessions` the last one
+/// before it counts. Forecasts without a label that is known by the end of the span, or before
+/// the first label is known, are left out. Results are in order of dates and names.
 #[must_use]
 pub fn judged_forecasts(
     forecasts: &[(usize, NaiveDate, LabelProbs)],
     labels: &[KnownLabel],
+    sessions: &[NaiveDate],
+    span: RangeInclusive<NaiveDate>,
 ) -> Vec<Forecast> {
+    let mut by_known: Vec<&KnownLabel> =
+        labels.iter().filter(|label| label.known <= *span.end()).collect();
     let class: BTreeMap<(NaiveDate, usize), usize> =
-        labels.iter().map(|known| ((known.session, known.name), known.label.index())).collect();
-    let mut by_known: Vec<&KnownLabel> = labels.iter().collect();
+        by_known.iter().map(|known| ((known.session, known.name), known.label.index())).collect();
     by_known.sort_by_key(|label| label.known);
-    let mut in_order: Vec<&(usize, NaiveDate, LabelProbs)> = forecasts.iter().collect();
+    let mut in_order: Vec<&(usize, NaiveDate, LabelProbs)> =
+        forecasts.iter().filter(|(_, date, _)| span.contains(date)).collect();
     in_order.sort_by_key(|(name, date, _)| (*date, *name));
     let (mut counts, mut counted) = ([0_usize; 5], 0);
     let mut judged = Vec::new();
@@ -63,7 +68,9 @@ pub fn judged_forecasts(
             counts[label.label.index()] += 1;
             counted += 1;
         }
-        let Some(class) = class.get(&(*date, *name)).filter(|_| counted > 0) else { continue };
+        let begun = sessions.partition_point(|session| session <= date);
+        let Some(session) = begun.checked_sub(1).map(|last| sessions[last]) else { continue };
+        let Some(class) = class.get(&(session, *name)).filter(|_| counted > 0) else { continue };
         let (name, date, probs, class) = (*name, *date, probs.values(), *class);
         let prior = prior(counts);
         judged.push(Forecast { name, date, probs, prior, class });
@@ -91,11 +98,19 @@ mod tests {
             label(1, 9, 20, Label::Hold),
         ];
         let probs = LabelProbs::new([0.0, 0.1, 0.2, 0.3, 0.4]).unwrap();
+        let sessions = [day(1), day(9), day(12)];
+        let judged = |forecasts: &[_], span| judged_forecasts(forecasts, &labels, &sessions, span);
         let forecasts = [(0, day(12), probs), (1, day(9), probs), (1, day(12), probs)];
-        let judged = judged_forecasts(&forecasts, &labels);
         // The second is made before any label is known, the third has no label.
-        assert_eq!(judged.len(), 1);
-        assert_eq!(judged[0].class, Label::SBuy.index());
-        assert_eq!(judged[0].prior, [1.0, 2.0, 1.0, 2.0, 1.0].map(|n| n / 7.0));
+        let found = judged(&forecasts, day(1)..=day(31));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].class, Label::SBuy.index());
+        assert_eq!(found[0].prior, [1.0, 2.0, 1.0, 2.0, 1.0].map(|n| n / 7.0));
+        // On the days after a session its close is still the last one.
+        assert_eq!(judged(&[(0, day(13), probs)], day(1)..=day(31))[0].class, found[0].class);
+        // Neither what lies outside of a span is judged, nor by what is known after it.
+        assert_eq!(judged(&forecasts, day(13)..=day(31)), []);
+        assert_eq!(judged(&forecasts, day(1)..=day(20)), []);
+        assert_eq!(judged(&forecasts, day(1)..=day(21)).len(), 1);
     }
 }

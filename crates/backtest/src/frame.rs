@@ -110,9 +110,11 @@ impl<'m> Frame<'m> {
     fn mean_return(&self, row: usize) -> f64 {
         let (before, now) = (self.market.adjusted(row - 1), self.market.adjusted(row));
         let (mut sum, mut count) = (0.0, 0_usize);
-        for (before, now) in before.iter().zip(now).filter(|(before, _)| **before > 0.0) {
-            sum += now / before - 1.0;
-            count += 1;
+        for (name, (before, now)) in before.iter().zip(now).enumerate() {
+            if *before > 0.0 && self.market.has_session(row, name) {
+                sum += now / before - 1.0;
+                count += 1;
+            }
         }
         sum / count.max(1) as f64
     }

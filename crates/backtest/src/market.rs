@@ -11,6 +11,9 @@ use domain::{Digest, Ticker};
 
 use crate::{BacktestError, Config};
 
+/// Sessions by which the last bar of a name may be late.
+const LATE_SESSIONS: usize = 5;
+
 /// A session of a name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bar {
@@ -112,8 +115,9 @@ pub struct Market {
 }
 
 impl Market {
-    /// Lines histories up by session. Where the bars of a name end before those of others
-    /// and no action says what its shares became, it is delisted without terms.
+    /// Lines histories up by session. Where the bars of a name end more than five sessions
+    /// before those of others and no action says what its shares became, it is delisted without
+    /// terms; a source that is late with the last ones is no end of trading.
     ///
     /// # Errors
     /// Fails without sessions, on a ticker that occurs twice, on bars out of order and on
@@ -210,7 +214,7 @@ impl Market {
             self.events.entry(row).or_default().push((name, action.kind));
         }
         let row = self.sessions.partition_point(|session| *session <= last.session);
-        if !is_delisted && row < self.sessions.len() {
+        if !is_delisted && row + LATE_SESSIONS < self.sessions.len() {
             self.events.entry(row).or_default().push((name, ActionKind::Delisting(None)));
         }
     }

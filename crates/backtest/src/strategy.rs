@@ -9,6 +9,9 @@ pub enum Choice {
     Keep,
     /// Trade to the weights that were written.
     Rebalance,
+    /// Trade all of the portfolio to the weights that were written, also the parts of other
+    /// decisions where holdings overlap.
+    RebalanceAll,
 }
 
 /// A rule that turns what is known at the close of a session into weights.

@@ -1,7 +1,7 @@
 //! What a backtest is made of: prices as they were paid, what changed holdings, and what
 //! became known when.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use chrono::{DateTime, NaiveDate};
 use datafusion::arrow::{
@@ -46,6 +46,8 @@ pub struct PriceHistory {
     pub ticker: Ticker,
     /// Sessions.
     pub sessions: Vec<PricedSession>,
+    /// Whether closes are as traded.
+    pub is_raw: bool,
     /// Splits and dividends; none where closes are adjusted for them.
     pub actions: Vec<CorporateAction>,
 }
@@ -106,7 +108,7 @@ impl Snapshot {
             if !is_raw {
                 sessions.iter_mut().for_each(|session| session.adjusted = session.close);
             }
-            histories.push(PriceHistory { ticker, sessions, actions });
+            histories.push(PriceHistory { ticker, sessions, is_raw, actions });
         }
         Ok(histories)
     }
@@ -180,11 +182,19 @@ impl Snapshot {
     }
 }
 
-/// Writes columns of one length as a Parquet file, whole or not at all.
+/// Key of the metadata of a file's schema that says what the file is of.
+const ABOUT: &str = "r2r";
+
+/// Writes columns of one length as a Parquet file, whole or not at all. `about` goes into the
+/// metadata of its schema, under `r2r`.
 ///
 /// # Errors
 /// Fails when the columns differ in length or the file cannot be written.
-pub fn write_columns(path: &Path, columns: Vec<(&str, Column)>) -> Result<(), LakeError> {
+pub fn write_columns(
+    path: &Path,
+    columns: Vec<(&str, Column)>,
+    about: &str,
+) -> Result<(), LakeError> {
     let array = |column: Column| -> ArrayRef {
         match column {
             Column::Text(values) => Arc::new(StringViewArray::from_iter_values(values)),
@@ -202,7 +212,9 @@ pub fn write_columns(path: &Path, columns: Vec<(&str, Column)>) -> Result<(), La
         fields.push(Field::new(name, array.data_type().clone(), is_nullable));
         arrays.push(array);
     }
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
+    let about = HashMap::from([(ABOUT.to_owned(), about.to_owned())]);
+    let schema = Schema::new_with_metadata(fields, about);
+    let batch = RecordBatch::try_new(Arc::new(schema), arrays)?;
     let dir = path.parent().unwrap_or(Path::new("."));
     let temp = tempfile::tempdir_in(dir).map_err(LakeError::io("create a directory in", dir))?;
     let partial = temp.path().join("partial");

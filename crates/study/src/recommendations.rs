@@ -60,7 +60,8 @@ impl Recommendations {
     /// Fails on a line that is none, and on a second one about the same name and date.
     pub fn read(path: &Path) -> Result<Self, StudyError> {
         let text = fs::read_to_string(path).map_err(StudyError::io("read decisions", path))?;
-        Self::parse(path, &text)
+        // Some editors begin a file with a mark of its encoding.
+        Self::parse(path, text.trim_start_matches('\u{feff}'))
     }
 
     pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, StudyError> {

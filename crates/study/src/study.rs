@@ -1,10 +1,13 @@
 //! The market of a snapshot and what strategies need beside it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use backtest::{
-    Action, ActionKind, Bar, Forecast, History, KnownLabel, Market, Source, Strategy, Timeline,
-    judged_forecasts,
+    Action, ActionKind, Bar, Config, Forecast, History, KnownLabel, Market, Source, Strategy,
+    Timeline, judged_forecasts,
     strategies::{Inputs, Needs, StrategyInfo},
 };
 use chrono::NaiveDate;
@@ -136,10 +139,26 @@ impl Study {
         })
     }
 
-    /// Returns the forecasts of a model that can be judged by labels.
+    /// Returns the forecasts of a model within a span that can be judged by labels known at
+    /// its end.
     #[must_use]
-    pub fn forecasts(&self, followed: &Followed) -> Vec<Forecast> {
-        judged_forecasts(followed.forecasts(), &self.labels)
+    pub fn forecasts(&self, followed: &Followed, config: &Config) -> Vec<Forecast> {
+        let (sessions, span) = (self.market.sessions(), config.start..=config.end);
+        judged_forecasts(followed.forecasts(), &self.labels, sessions, span)
+    }
+}
+
+/// What is said of every backtest of a rule; those of a model carry the disclaimer of theses.
+const DISCLAIMER: &str = "Decision support for professional research, computed from past records; \
+    what was is no promise of what will be. Not investment advice, not an offer, and no order is \
+    placed. Verify before acting.";
+
+/// Returns the disclaimer of a result of a strategy.
+#[must_use]
+pub const fn disclaimer(strategy: &StrategyInfo) -> &'static str {
+    match strategy.needs {
+        Needs::Decisions => contract::DISCLAIMER,
+        _ => DISCLAIMER,
     }
 }
 
@@ -162,10 +181,53 @@ fn market(snapshot: &Snapshot, prices: Vec<PriceHistory>) -> Result<Market, Stud
     let source = Source {
         universe: universe.id.clone(),
         snapshot: Some(snapshot.id()),
-        bias: universe.bias.clone(),
+        bias: [universe.bias.clone(), unrecorded(&prices)].concat(),
     };
     let histories = prices.into_iter().map(history).collect();
     Ok(Market::new(source, histories)?)
+}
+
+/// Ratios of splits that are usual; what is near to one of them may have been one.
+const SPLITS: [f64; 8] = [2.0, 3.0, 4.0, 1.5, 0.5, 0.25, 0.2, 0.1];
+const SPLIT_TOLERANCE: f64 = 0.04;
+/// Names that are told.
+const TOLD_MAX: usize = 5;
+
+/// Says what closes as traded lack, where they do: without records of splits and dividends,
+/// both are losses of whoever holds the shares. Empty where nothing is missing.
+fn unrecorded(prices: &[PriceHistory]) -> String {
+    let raw = || prices.iter().filter(|prices| prices.is_raw);
+    let is_dividend = |action: &CorporateAction| matches!(action, CorporateAction::Dividend(..));
+    let has_dividends = raw().any(|prices| prices.actions.iter().any(is_dividend));
+    let mut told = String::new();
+    if raw().next().is_some() && !has_dividends {
+        told.push_str(" Closes are as traded, and there is no record of a dividend.");
+    }
+    let jumps: Vec<String> = raw().flat_map(jumps).collect();
+    if !jumps.is_empty() {
+        let shown = jumps.iter().take(TOLD_MAX).cloned().collect::<Vec<_>>().join(", ");
+        let more = if jumps.len() > TOLD_MAX { ", ..." } else { "" };
+        let _ = write!(
+            told,
+            " {} closes moved as at a split of which there is no record: {shown}{more}.",
+            jumps.len()
+        );
+    }
+    told
+}
+
+/// Returns the sessions at which a close moved by the ratio of a split, without one.
+fn jumps(prices: &PriceHistory) -> impl Iterator<Item = String> + '_ {
+    let is_split = |day: NaiveDate| {
+        let is_it = |action: &CorporateAction| matches!(action, CorporateAction::Split(ex_date, _) if *ex_date == day);
+        prices.actions.iter().any(is_it)
+    };
+    let pairs = prices.sessions.windows(2).filter(move |pair| {
+        let ratio = pair[0].close / pair[1].close;
+        let is_near = |split: &f64| (ratio / split - 1.0).abs() < SPLIT_TOLERANCE;
+        SPLITS.iter().any(is_near) && !is_split(pair[1].session)
+    });
+    pairs.map(|pair| format!("{} {}", prices.ticker, pair[1].session))
 }
 
 fn history(prices: PriceHistory) -> History {
@@ -189,5 +251,36 @@ fn history(prices: PriceHistory) -> History {
         half_spread_bps: None,
         bars: prices.sessions.into_iter().map(bar).collect(),
         actions: prices.actions.into_iter().map(action).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lake::PricedSession;
+
+    use super::*;
+
+    #[test]
+    fn what_closes_as_traded_lack_is_said() {
+        let day = |day| NaiveDate::from_ymd_opt(2010, 6, day).unwrap_or_default();
+        let history = |closes: [f64; 3], is_raw, actions| {
+            let session = |(i, close): (u32, f64)| PricedSession {
+                session: day(i),
+                close,
+                adjusted: close,
+                volume: None,
+            };
+            let sessions = (1..).zip(closes).map(session).collect();
+            let ticker = "GIS".parse().expect("a ticker");
+            vec![PriceHistory { ticker, sessions, is_raw, actions }]
+        };
+        let (halved, dividend) = ([75.14, 75.1, 37.5], CorporateAction::Dividend(day(2), 0.1));
+        assert_eq!(unrecorded(&history(halved, false, vec![])), "", "adjusted closes just fell");
+        let told = unrecorded(&history(halved, true, vec![]));
+        assert!(told.contains("no record of a dividend"), "{told}");
+        assert!(told.contains("1 closes moved") && told.contains("GIS 2010-06-03"), "{told}");
+        let split = CorporateAction::Split(day(3), 2.0);
+        assert_eq!(unrecorded(&history(halved, true, vec![dividend, split])), "");
+        assert_eq!(unrecorded(&history([10.0, 7.0, 8.0], true, vec![dividend])), "");
     }
 }

@@ -72,12 +72,12 @@ pub(super) fn answer(
     };
     let judge = Judge::new(question.resamples, config.seed);
     let followed = followed.filter(|_| strategy.needs == Needs::Decisions);
-    let forecasts = followed.map(|followed| study.forecasts(followed)).unwrap_or_default();
+    let forecasts = followed.map(|followed| study.forecasts(followed, config)).unwrap_or_default();
     let evaluation = evaluate_while(&own, other.as_ref(), &forecasts, &judge, go_on);
     let Some(evaluation) = evaluation else { return Ok(None) };
     let answer = Answer {
         provenance: &own.provenance,
-        disclaimer: contract::DISCLAIMER,
+        disclaimer: study::disclaimer(strategy),
         definitions: evaluation.estimates.iter().map(|e| e.metric.definition()).collect(),
         evaluation: &evaluation,
         totals: own.totals(),

@@ -4,7 +4,9 @@
 use std::{fmt, str::FromStr};
 
 use backtest::{
-    BacktestError, Config, Costs, Fold, Limits, Market, WalkForward, Window, decision_days,
+    BacktestError, Config, Costs, Fold, Limits, Market, WalkForward, Window,
+    bootstrap::RESAMPLES_MAX,
+    decision_days,
     strategies::{Needs, StrategyInfo, find},
 };
 use domain::Digest;
@@ -20,9 +22,8 @@ use crate::problem::ApiError;
 const STRATEGY: &str = "momentum_12_1";
 const BASELINE: &str = "equal_weight";
 
-/// Resamples of each interval where nothing is said, and at most.
+/// Resamples of each interval where nothing is said.
 const RESAMPLES: u32 = 1_000;
-const RESAMPLES_MAX: u32 = 10_000;
 
 /// Days after which a recommendation is no longer followed.
 const DECISION_DAYS: u32 = 45;
@@ -70,7 +71,8 @@ pub struct BacktestQuery {
     /// Strategy it is compared with.
     #[param(value_type = Option<String>, example = "equal_weight")]
     baseline: Given,
-    /// First date of the span; after seven years of sessions where it is left out.
+    /// First date of the span; after seven years of sessions, or a quarter of them, where it is
+    /// left out.
     #[param(value_type = Option<String>, format = Date)]
     start: Given,
     /// Last date of the span; the last session where it is left out.
@@ -118,11 +120,11 @@ pub struct BacktestQuery {
     /// Seed of the bootstrap and of strategies that draw.
     #[param(value_type = Option<u64>, minimum = 0)]
     seed: Given,
-    /// Sessions before the first test block, 320 where it is left out. The span must have room
-    /// for a fold.
+    /// Sessions before the first test block, 320 where it is left out, or twice a horizon beyond
+    /// 63. The span must have room for a fold.
     #[param(value_type = Option<usize>, minimum = 1)]
     train_size: Given,
-    /// Sessions of a test block, 120 where it is left out.
+    /// Sessions of a test block, 120 where it is left out, or twice a horizon beyond 63.
     #[param(value_type = Option<usize>, minimum = 1)]
     test_size: Given,
     /// Sessions between the two, not fewer than the horizon; 63 or the horizon.
@@ -256,14 +258,13 @@ impl BacktestQuery {
     }
 
     fn sizes(&self, horizon: usize) -> Result<WalkForward, ApiError> {
-        let usual = WalkForward::default();
-        let gap = usual.purged_size.max(horizon);
+        let usual = WalkForward::for_horizon(horizon);
         let is_expanding = self.expanding.or("expanding", "true or false", false)?;
         Ok(WalkForward {
             train_size: self.train_size.or("train_size", WHOLE, usual.train_size)?,
             test_size: self.test_size.or("test_size", WHOLE, usual.test_size)?,
-            purged_size: self.purged_size.or("purged_size", WHOLE, gap)?,
-            embargo_size: self.embargo_size.or("embargo_size", WHOLE, gap)?,
+            purged_size: self.purged_size.or("purged_size", WHOLE, usual.purged_size)?,
+            embargo_size: self.embargo_size.or("embargo_size", WHOLE, usual.embargo_size)?,
             window: if is_expanding { Window::Expanding } else { Window::Rolling },
         })
     }

@@ -140,6 +140,8 @@ fn a_question_that_cannot_be_answered_gets_a_problem_that_helps() {
         ("reversed dates", "start=2020-01-02&end=2019-01-02"),
         ("outside the data", "end=2031-01-01"),
         ("negative costs", "cost_bps=-1"),
+        ("costs beyond bounds", "cost_bps=1e308"),
+        ("capital beyond bounds", "capital=1e308"),
         ("costs not a number", "cost_bps=NaN"),
         ("horizon 0", "horizon=0"),
         ("horizon beyond bounds", "horizon=18446744073709551615&decide_every=1"),

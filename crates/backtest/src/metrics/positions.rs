@@ -35,7 +35,7 @@ impl<'a> Weights<'a> {
 }
 
 /// Annual turnover: the mean over adjacent days of the sum over names of |w_t - w_(t-1)|,
-/// bought and sold both counting, times 252. Undefined below two days.
+/// times 252: what was bought, sold and moved by prices. Undefined below two days.
 #[must_use]
 pub fn turnover(weights: Weights<'_>) -> Option<f64> {
     let traded = |(before, after): (&[f64], &[f64])| -> f64 {

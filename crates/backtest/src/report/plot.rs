@@ -73,6 +73,9 @@ impl Axis {
 
     fn ticks(&self) -> Vec<f64> {
         let range = self.low..=self.high;
+        if !(self.low.is_finite() && self.high.is_finite()) {
+            return Vec::new();
+        }
         if self.is_log {
             let decades = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
             for steps in [&[1.0, 2.0, 5.0][..], &[1.0, 3.0], &[1.0]] {

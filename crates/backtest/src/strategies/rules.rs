@@ -25,7 +25,7 @@ impl Strategy for BuyAndHold {
             return Choice::Keep;
         }
         equal_weights(frame, 1.0, weights);
-        Choice::Rebalance
+        Choice::RebalanceAll
     }
 }
 

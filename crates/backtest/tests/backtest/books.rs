@@ -117,9 +117,9 @@ fn splits_and_dividends_reach_who_holds() {
 
 #[test]
 fn a_name_that_leaves_is_paid_out() {
-    let config = Config { horizon: 4, decide_every: 4, ..config(5) };
+    let config = Config { horizon: 11, decide_every: 11, ..config(12) };
     let gone = |history: History, config: &Config| {
-        let market = market(vec![history, name("B", &[10.0; 5])]);
+        let market = market(vec![history, name("B", &[10.0; 12])]);
         let backtest = books(&market, &mut EqualWeight, config);
         let paid = *backtest.trades.iter().find(|t| t.kind == TradeKind::Delisting).unwrap();
         (paid.session, paid.price, *backtest.equity.last().unwrap())
@@ -130,8 +130,14 @@ fn a_name_that_leaves_is_paid_out() {
     let careful = Config { delisting_return: -0.25, ..config.clone() };
     assert_eq!(gone(ended.clone(), &careful), (3, 6.0, 0.8));
     // Terms are terms.
-    let merged = with_action(ended, 3, ActionKind::Delisting(Some(12.0)));
+    let merged = with_action(ended.clone(), 3, ActionKind::Delisting(Some(12.0)));
     assert_eq!(gone(merged, &careful), (3, 12.0, 1.1));
+    // A source that is a few sessions late says nothing of an end.
+    let late = market(vec![ended, name("B", &[10.0; 8])]);
+    let config = Config { horizon: 7, decide_every: 7, end: day(7), ..careful };
+    let backtest = books(&late, &mut EqualWeight, &config);
+    assert!(backtest.trades.iter().all(|trade| trade.kind != TradeKind::Delisting));
+    near(*backtest.equity.last().unwrap(), 0.9);
 }
 
 /// 5 % of 1,000 shares a day: an order of 120 takes three days, and what a later decision

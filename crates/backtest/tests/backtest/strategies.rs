@@ -100,6 +100,10 @@ fn rules_have_the_equity_of_their_plain_form() {
     let equal = |_: usize, _: &[Vec<f64>]| vec![1.0 / NAMES as f64; NAMES];
     same(&equity(&mut BuyAndHold::default()), &plain(days, start, equal, true));
     same(&equity(&mut EqualWeight), &plain(days, start, equal, false));
+    // What is bought once is bought whole, also where holdings overlap.
+    let overlapping = Config { decide_every: 7, ..config.clone() };
+    let bought = run(&market, &mut BuyAndHold::default(), &overlapping, Detail::Equity).unwrap();
+    same(&bought.equity, &plain(days, start, equal, true));
     let momentum = |sides: f64| {
         move |row: usize, closes: &[Vec<f64>]| {
             let mut weights = vec![0.0; NAMES];

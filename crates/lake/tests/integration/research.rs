@@ -200,11 +200,11 @@ async fn prices_are_those_the_labels_are_made_of() {
         ("ticker", lake::Column::Text(vec!["A".to_owned(), "B".to_owned()])),
         ("weight", lake::Column::Number(vec![Some(0.5), None])),
     ];
-    lake::write_columns(&path, columns).unwrap();
+    lake::write_columns(&path, columns, "a run").unwrap();
     assert!(std::fs::read(&path).unwrap().starts_with(b"PAR1"));
     let uneven = vec![
         ("ticker", lake::Column::Text(vec!["A".to_owned()])),
         ("session", lake::Column::Date(Vec::new())),
     ];
-    assert!(lake::write_columns(&path, uneven).is_err());
+    assert!(lake::write_columns(&path, uneven, "a run").is_err());
 }
