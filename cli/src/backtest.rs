@@ -180,7 +180,7 @@ async fn run_one(args: &Run, data_dir: &Path) -> anyhow::Result<()> {
         backtest: &backtest,
         evaluation: &evaluation,
         baseline: other.as_ref(),
-        disclaimer: study::disclaimer(info),
+        disclaimer: study::disclaimer([info, baseline]),
     };
     let dir = match &args.out {
         Some(dir) => dir.clone(),
@@ -191,8 +191,9 @@ async fn run_one(args: &Run, data_dir: &Path) -> anyhow::Result<()> {
     summary(&backtest, &evaluation)?;
     if backtest.trades.is_empty() {
         say!(
-            "no trade was made: no name had a weight on a day of decision; a rule that looks back \
-             needs more sessions before --start, and decisions need dates within the span"
+            "no trade was made: no name had a weight on a day of decision (a rule that looks back \
+             needs more sessions before --start, decisions need dates within the span), or orders \
+             came to less than a share or than what limits allow"
         );
     }
     say!("bias: {}", backtest.provenance.bias);

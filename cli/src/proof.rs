@@ -50,7 +50,9 @@ pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
     let pairs = pairs(args, &snapshot)?;
     let progress = progress()?;
     progress.set_length(pairs.len() as u64 * args.cases);
+    let mut silent = 0;
     for (ticker, as_of) in &pairs {
+        silent += usize::from(snapshot.read(ticker, *as_of).await.is_err());
         for name in proof.defined(ticker, *as_of).await? {
             unseen.remove(&name);
         }
@@ -84,6 +86,12 @@ pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
         snapshot.manifest().universe.id,
         snapshot.id()
     );
+    if silent > 0 {
+        say!(
+            "at {silent} of them nothing speaks to some section, so that no thesis can be read: \
+             their features were compared, and there are no prompt and evidence"
+        );
+    }
     Ok(())
 }
 

@@ -6,8 +6,7 @@ use anyhow::Context as _;
 use backtest::{
     Backtest, Evaluation, Judge,
     bootstrap::{
-        BlockInterval, Estimate, Stationary, optimal_block_length, sharpe_difference,
-        sharpe_distribution,
+        Estimate, Stationary, optimal_block_length, sharpe_difference, sharpe_distribution,
     },
     diebold_mariano_of_returns,
     metrics::{Metric, Unit, cagr, max_drawdown, sharpe, turnover, volatility},
@@ -114,7 +113,7 @@ fn books(backtest: &Backtest) -> Vec<(&'static str, Column)> {
 }
 
 /// Writes a value in its unit, `n/a` where it is undefined.
-fn shown(metric: Metric, value: Option<f64>) -> String {
+pub(crate) fn shown(metric: Metric, value: Option<f64>) -> String {
     let Some(value) = value else { return "n/a".to_owned() };
     let text = match metric.definition().unit {
         Unit::Fraction => format!("{:.1} %", 100.0 * value),
@@ -166,8 +165,9 @@ pub(crate) fn summary(backtest: &Backtest, evaluation: &Evaluation) -> anyhow::R
     if let Some(baseline) = &evaluation.baseline {
         say!("  compared with {baseline}");
     }
-    let first = evaluation.estimates.iter().find_map(|estimate| estimate.intervals.first());
-    if let Some(BlockInterval { bootstrap, interval: Some(interval) }) = first {
+    let shown = evaluation.estimates.iter().filter_map(|estimate| estimate.intervals.first());
+    let mut shown = shown.filter_map(|found| Some((found.bootstrap, found.interval?)));
+    if let Some((bootstrap, interval)) = shown.next() {
         say!(
             "  intervals are of {:.0} %, by {} resamples of blocks of {} sessions",
             100.0 * interval.confidence,

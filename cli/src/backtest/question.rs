@@ -31,16 +31,16 @@ pub(crate) struct Question {
     #[arg(long, default_value_t = 1)]
     delay: usize,
     /// Commission, or all proportional costs, in basis points of traded value.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, allow_hyphen_values = true)]
     cost_bps: f64,
     /// Half the quoted spread, in basis points of traded value.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     half_spread_bps: f64,
     /// Factor of the square-root impact; needs volumes. 1 is usual, 0 is none.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     impact: f64,
     /// Fee on short positions, basis points a year.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     borrow_bps: f64,
     /// Largest share of a name's average daily volume traded on a day, as 0.05; needs volumes.
     #[arg(long)]
@@ -55,10 +55,10 @@ pub(crate) struct Question {
     #[arg(long)]
     whole_shares: bool,
     /// Interest on cash a year, as 0.03.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     cash_rate: f64,
     /// Return on the last close of a name that leaves the exchange without terms, as -0.3.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_hyphen_values = true)]
     delisting_return: f64,
     /// Seed of the bootstrap and of strategies that draw.
     #[arg(long, default_value_t = 42)]

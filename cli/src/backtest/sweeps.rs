@@ -8,10 +8,10 @@ use std::{
     },
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use backtest::{
     Backtest, Config, Detail, Market, Strategy, WalkForward, Window,
-    metrics::{max_drawdown, sharpe},
+    metrics::{Metric, max_drawdown, sharpe},
     run as run_strategy,
     statistics::{
         CSCV_BLOCKS, DeflatedSharpe, Overfitting, SharpeSample, deflated_sharpe,
@@ -24,7 +24,7 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{daily_sharpe, inputs::Data, question::Question};
+use super::{daily_sharpe, inputs::Data, output::shown, question::Question};
 use crate::screen::{progress, say};
 
 /// Parameters that are shown, the best first.
@@ -46,7 +46,7 @@ pub(crate) struct Sweep {
     /// Best names only, none short.
     #[arg(long)]
     long_only: bool,
-    /// Sessions parameters are chosen on; 320, or twice a horizon beyond 63.
+    /// Sessions parameters are chosen on; 320, or twice the horizon if that is more.
     #[arg(long)]
     train_size: Option<usize>,
     /// Sessions the chosen parameters are followed; 120, or twice a horizon beyond 63.
@@ -90,17 +90,14 @@ struct Trial {
 
 pub(crate) async fn run(args: &Sweep, data_dir: &Path) -> anyhow::Result<()> {
     args.question.check()?;
+    let grid = args.grid();
+    ensure!(!grid.is_empty(), "every --skip is at or beyond every --lookback: no return is left");
     let bar = progress()?;
     let data = Data::load(&args.question, &[], data_dir, &bar).await?;
     let config = data.config.clone();
     let sizes = args.sizes(config.horizon);
     let days = data.market().rows(config.start, config.end)?.len();
     let folds = sizes.folds(days, config.horizon)?;
-    let grid = args.grid();
-    anyhow::ensure!(
-        !grid.is_empty(),
-        "every --skip is at or beyond every --lookback: no return is left"
-    );
     bar.set_length(grid.len() as u64);
     bar.set_message("running parameters; Ctrl-C stops");
     let (market, trials) =
@@ -206,7 +203,7 @@ fn judged(
 }
 
 fn show(result: &Swept, folds: usize) -> anyhow::Result<()> {
-    let number = |value: Option<f64>| value.map_or("n/a".to_owned(), |value| format!("{value:.2}"));
+    let number = |value: Option<f64>| shown(Metric::Sharpe, value);
     let config = &result.provenance.config;
     say!(
         "{} parameters of momentum on {}, {} to {}, {folds} folds",

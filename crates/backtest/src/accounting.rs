@@ -188,7 +188,7 @@ impl<'m> Book<'m> {
         if since == 0 || self.has_orders || self.is_ruined {
             return row..row;
         }
-        let decision = row + self.config.decide_every - since;
+        let decision = (row - since).saturating_add(self.config.decide_every);
         let trade = self.decisions.front().map_or(decision, |decision| decision.row);
         let end = decision.min(trade).min(self.rows.end - 1);
         row..self.market.next_event(row).map_or(end, |event| event.min(end))

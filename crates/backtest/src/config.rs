@@ -8,9 +8,6 @@ use crate::BacktestError;
 /// Beyond it sums lose cents.
 const CAPITAL_MAX: f64 = 1e15;
 
-/// A tenth of the traded value, or of a short position a year; more is a slip of the pen.
-const COSTS_MAX: f64 = 1000.0;
-
 /// One basis point.
 pub(crate) const BASIS_POINT: f64 = 1e-4;
 
@@ -144,14 +141,18 @@ impl Config {
             return bad("capital", shown(self.capital), remedy);
         }
         let costs = [
-            ("cost_bps", self.costs.commission_bps),
-            ("half_spread_bps", self.costs.half_spread_bps),
-            ("impact", self.costs.impact),
-            ("borrow_bps", self.costs.borrow_bps),
+            ("cost_bps", self.costs.commission_bps, 1e3, "give 0 to 1000, a tenth of the value"),
+            (
+                "half_spread_bps",
+                self.costs.half_spread_bps,
+                1e3,
+                "give 0 to 1000, a tenth of the value",
+            ),
+            ("impact", self.costs.impact, 1e2, "give 0 to 100; 1 is usual"),
+            ("borrow_bps", self.costs.borrow_bps, 1e5, "give 0 to 100000, ten times the value"),
         ];
-        for (name, value) in costs {
-            if !(0.0..=COSTS_MAX).contains(&value) {
-                let remedy = "costs are not negative: give 0 to 1000";
+        for (name, value, most, remedy) in costs {
+            if !(0.0..=most).contains(&value) {
                 return bad(name, shown(value), remedy);
             }
         }
@@ -161,15 +162,14 @@ impl Config {
             ("sector_limit", self.limits.sector),
         ];
         for (name, value) in limits {
-            if value.is_some_and(|value| !(value.is_finite() && value > 0.0)) {
-                let value = value.unwrap_or_default().to_string();
-                return bad(name, value, "limits are positive, as 0.05 for 5 %");
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                return bad(name, shown(value), "limits are positive, as 0.05 for 5 %");
             }
         }
         let rates = [("cash_rate", self.cash_rate), ("delisting_return", self.delisting_return)];
         for (name, value) in rates {
-            if !(value.is_finite() && (-1.0..=1.0).contains(&value)) {
-                return bad(name, value.to_string(), "give a share, as 0.03 for 3 %");
+            if !(-1.0..=1.0).contains(&value) {
+                return bad(name, shown(value), "give a share, as 0.03 for 3 %");
             }
         }
         Ok(())
@@ -178,7 +178,8 @@ impl Config {
 
 /// Writes a number in as many digits as one reads at a glance.
 fn shown(value: f64) -> String {
-    if value.abs() < 1e6 { value.to_string() } else { format!("{value:e}") }
+    let is_plain = value == 0.0 || (1e-6..1e6).contains(&value.abs());
+    if is_plain || !value.is_finite() { value.to_string() } else { format!("{value:e}") }
 }
 
 #[cfg(test)]
@@ -208,11 +209,11 @@ mod tests {
             ),
             (
                 Config { costs: costs(-1.0), ..good.clone() },
-                "cost_bps is -1: costs are not negative: give 0 to 1000",
+                "cost_bps is -1: give 0 to 1000, a tenth of the value",
             ),
             (
                 Config { costs: costs(f64::NAN), ..good.clone() },
-                "cost_bps is NaN: costs are not negative: give 0 to 1000",
+                "cost_bps is NaN: give 0 to 1000, a tenth of the value",
             ),
             (
                 Config { limits: limits(0.0), ..good.clone() },
@@ -220,7 +221,7 @@ mod tests {
             ),
             (
                 Config { costs: costs(1e308), ..good.clone() },
-                "cost_bps is 1e308: costs are not negative: give 0 to 1000",
+                "cost_bps is 1e308: give 0 to 1000, a tenth of the value",
             ),
             (
                 Config { capital: 0.0, ..good.clone() },

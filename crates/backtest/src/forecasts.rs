@@ -44,7 +44,7 @@ pub fn prior(counts: [usize; 5]) -> [f64; 5] {
 
 /// Lines forecasts of a span up with the labels that came true, and with the [`prior`] of the
 /// labels known on the day of the forecast. On a day that is none of `sessions` the last one
-/// before it counts. Forecasts without a label that is known by the end of the span, or before
+/// before it counts, of several of a session the first. Forecasts without a label that is known by the end of the span, or before
 /// the first label is known, are left out. Results are in order of dates and names.
 #[must_use]
 pub fn judged_forecasts(
@@ -55,7 +55,7 @@ pub fn judged_forecasts(
 ) -> Vec<Forecast> {
     let mut by_known: Vec<&KnownLabel> =
         labels.iter().filter(|label| label.known <= *span.end()).collect();
-    let class: BTreeMap<(NaiveDate, usize), usize> =
+    let mut class: BTreeMap<(NaiveDate, usize), usize> =
         by_known.iter().map(|known| ((known.session, known.name), known.label.index())).collect();
     by_known.sort_by_key(|label| label.known);
     let mut in_order: Vec<&(usize, NaiveDate, LabelProbs)> =
@@ -70,8 +70,9 @@ pub fn judged_forecasts(
         }
         let begun = sessions.partition_point(|session| session <= date);
         let Some(session) = begun.checked_sub(1).map(|last| sessions[last]) else { continue };
-        let Some(class) = class.get(&(session, *name)).filter(|_| counted > 0) else { continue };
-        let (name, date, probs, class) = (*name, *date, probs.values(), *class);
+        // Each label is counted once.
+        let Some(label) = class.remove(&(session, *name)).filter(|_| counted > 0) else { continue };
+        let (name, date, probs, class) = (*name, *date, probs.values(), label);
         let prior = prior(counts);
         judged.push(Forecast { name, date, probs, prior, class });
     }

@@ -45,13 +45,20 @@ pub struct LeakProof<'s> {
 
 impl<'s> LeakProof<'s> {
     /// Prepares the proof for a snapshot and all features, with further ones, which take the
-    /// place of those of their names.
+    /// place of the user's own of their names.
     ///
     /// # Errors
-    /// Fails when a feature cannot be planned.
+    /// Fails when a feature cannot be planned, and when one of the program's has the name of a
+    /// further one.
     pub async fn new(snapshot: &'s Snapshot, further: Vec<FeatureInfo>) -> Result<Self, LakeError> {
         let mut features = feature_catalogue()?;
-        features.retain(|feature| further.iter().all(|other| other.name != feature.name));
+        let is_named =
+            |feature: &FeatureInfo| further.iter().any(|other| other.name == feature.name);
+        features.retain(|feature| !feature.is_own || !is_named(feature));
+        if let Some(taken) = features.iter().find(|feature| is_named(feature)) {
+            let (file, reason) = (taken.name.clone(), "its name is taken, give another".to_owned());
+            return Err(LakeError::Feature { file, reason });
+        }
         features.extend(further);
         let engine = Engine::new(&snapshot.tables, features).await?;
         Ok(Self { snapshot, engine })

@@ -153,13 +153,11 @@ const DISCLAIMER: &str = "Decision support for professional research, computed f
     what was is no promise of what will be. Not investment advice, not an offer, and no order is \
     placed. Verify before acting.";
 
-/// Returns the disclaimer of a result of a strategy.
+/// Returns the disclaimer of a result that shows these strategies.
 #[must_use]
-pub const fn disclaimer(strategy: &StrategyInfo) -> &'static str {
-    match strategy.needs {
-        Needs::Decisions => contract::DISCLAIMER,
-        _ => DISCLAIMER,
-    }
+pub fn disclaimer(strategies: [&StrategyInfo; 2]) -> &'static str {
+    let is_model = |info: &StrategyInfo| info.needs == Needs::Decisions;
+    if strategies.into_iter().any(is_model) { contract::DISCLAIMER } else { DISCLAIMER }
 }
 
 /// Returns the span of a question, its open ends filled: from after seven years of sessions,
@@ -187,9 +185,11 @@ fn market(snapshot: &Snapshot, prices: Vec<PriceHistory>) -> Result<Market, Stud
     Ok(Market::new(source, histories)?)
 }
 
-/// Ratios of splits that are usual; what is near to one of them may have been one.
-const SPLITS: [f64; 8] = [2.0, 3.0, 4.0, 1.5, 0.5, 0.25, 0.2, 0.1];
+/// Ratios of splits that are usual; what is near to one of them may have been one, and so may
+/// what is beyond them.
+const SPLITS: [f64; 4] = [1.5, 2.0, 3.0, 0.5];
 const SPLIT_TOLERANCE: f64 = 0.04;
+const BEYOND: f64 = 3.8;
 /// Names that are told.
 const TOLD_MAX: usize = 5;
 
@@ -201,7 +201,7 @@ fn unrecorded(prices: &[PriceHistory]) -> String {
     let has_dividends = raw().any(|prices| prices.actions.iter().any(is_dividend));
     let mut told = String::new();
     if raw().next().is_some() && !has_dividends {
-        told.push_str(" Closes are as traded, and there is no record of a dividend.");
+        told.push_str(" Closes are as traded, and there is no record of any dividend.");
     }
     let jumps: Vec<String> = raw().flat_map(jumps).collect();
     if !jumps.is_empty() {
@@ -218,14 +218,19 @@ fn unrecorded(prices: &[PriceHistory]) -> String {
 
 /// Returns the sessions at which a close moved by the ratio of a split, without one.
 fn jumps(prices: &PriceHistory) -> impl Iterator<Item = String> + '_ {
-    let is_split = |day: NaiveDate| {
-        let is_it = |action: &CorporateAction| matches!(action, CorporateAction::Split(ex_date, _) if *ex_date == day);
-        prices.actions.iter().any(is_it)
+    let has_split = |pair: &[lake::PricedSession]| {
+        prices.actions.iter().any(|action| match action {
+            CorporateAction::Split(ex_date, _) => {
+                *ex_date > pair[0].session && *ex_date <= pair[1].session
+            }
+            CorporateAction::Dividend(..) => false,
+        })
     };
     let pairs = prices.sessions.windows(2).filter(move |pair| {
         let ratio = pair[0].close / pair[1].close;
         let is_near = |split: &f64| (ratio / split - 1.0).abs() < SPLIT_TOLERANCE;
-        SPLITS.iter().any(is_near) && !is_split(pair[1].session)
+        let is_beyond = ratio > BEYOND || ratio < 1.0 / BEYOND;
+        (is_beyond || SPLITS.iter().any(is_near)) && !has_split(pair)
     });
     pairs.map(|pair| format!("{} {}", prices.ticker, pair[1].session))
 }
@@ -277,10 +282,12 @@ mod tests {
         let (halved, dividend) = ([75.14, 75.1, 37.5], CorporateAction::Dividend(day(2), 0.1));
         assert_eq!(unrecorded(&history(halved, false, vec![])), "", "adjusted closes just fell");
         let told = unrecorded(&history(halved, true, vec![]));
-        assert!(told.contains("no record of a dividend"), "{told}");
+        assert!(told.contains("no record of any dividend"), "{told}");
         assert!(told.contains("1 closes moved") && told.contains("GIS 2010-06-03"), "{told}");
         let split = CorporateAction::Split(day(3), 2.0);
         assert_eq!(unrecorded(&history(halved, true, vec![dividend, split])), "");
         assert_eq!(unrecorded(&history([10.0, 7.0, 8.0], true, vec![dividend])), "");
+        let told = unrecorded(&history([100.0, 10.1, 10.0], true, vec![dividend]));
+        assert!(told.contains("GIS 2010-06-02"), "{told}");
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn answer(
     let Some(evaluation) = evaluation else { return Ok(None) };
     let answer = Answer {
         provenance: &own.provenance,
-        disclaimer: study::disclaimer(strategy),
+        disclaimer: study::disclaimer([strategy, baseline]),
         definitions: evaluation.estimates.iter().map(|e| e.metric.definition()).collect(),
         evaluation: &evaluation,
         totals: own.totals(),

@@ -120,8 +120,8 @@ pub struct BacktestQuery {
     /// Seed of the bootstrap and of strategies that draw.
     #[param(value_type = Option<u64>, minimum = 0)]
     seed: Given,
-    /// Sessions before the first test block, 320 where it is left out, or twice a horizon beyond
-    /// 63. The span must have room for a fold.
+    /// Sessions before the first test block, 320 where it is left out, or twice the horizon if
+    /// that is more. The span must have room for a fold.
     #[param(value_type = Option<usize>, minimum = 1)]
     train_size: Given,
     /// Sessions of a test block, 120 where it is left out, or twice a horizon beyond 63.

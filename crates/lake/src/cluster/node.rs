@@ -91,6 +91,12 @@ pub(super) fn values_schema(rows: &Schema, features: &[FeatureInfo]) -> SchemaRe
 /// version, the views and functions, and all that the headers and queries of features say.
 fn code_digest(features: &[FeatureInfo]) -> Digest {
     let shared = shared_code().sha256;
+    // A file of the user's own may lie elsewhere on another machine.
+    let elsewhere = |feature: &FeatureInfo| match feature.is_own {
+        true => FeatureInfo { file: String::new(), ..feature.clone() },
+        false => feature.clone(),
+    };
+    let features: Vec<FeatureInfo> = features.iter().map(elsewhere).collect();
     Digest::of(format!("{} {shared} {features:?}", env!("CARGO_PKG_VERSION")))
 }
 
@@ -218,7 +224,7 @@ fn answer<'a>(
             }
         };
         if code_digest(&features) != request.code {
-            return Err(held.refuses("the client has other features or functions: run the same build of r2r as client and executor"));
+            return Err(held.refuses("the client has other features or functions: run the same build of r2r, with the same files in `features` of the data directory, as client and executor"));
         }
         let snapshot = held.snapshot(request.snapshot).await?;
         match &request.question {

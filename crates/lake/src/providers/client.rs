@@ -311,8 +311,10 @@ impl<'a> Client<'a> {
                 return Err(too_large());
             }
         }
-        match text(response.headers(), &header::CONTENT_ENCODING).as_deref() {
+        let packing = text(response.headers(), &header::CONTENT_ENCODING);
+        match packing.map(|packing| packing.to_ascii_lowercase()).as_deref() {
             None | Some("identity") => {}
+            Some(GZIP) if body.is_empty() => {}
             Some(GZIP) => {
                 let packed = std::mem::take(&mut body);
                 let plain = MultiGzDecoder::new(packed.as_slice());

@@ -43,8 +43,8 @@ pub(crate) struct Records<'s> {
 
 impl Records<'_> {
     /// Computes a column for each feature: its value at the `ticker` and `session` of each
-    /// row, null where it has none. The rows are in order of ticker and session. What is
-    /// done is told to `progress`.
+    /// row, null where it has none. By arrivals, the rows are in order of ticker and session.
+    /// What is done is told to `progress`.
     pub(crate) async fn columns(
         &self,
         features: &[FeatureInfo],

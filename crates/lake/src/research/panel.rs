@@ -43,7 +43,8 @@ pub struct PanelOptions {
 }
 
 /// Features over time: `ticker`, `session`, `event_time`, `known_at`, then a column for
-/// each feature, in order of ticker and session. An undefined value is null.
+/// each feature, in order of ticker and session; at points `ticker`, `as_of` and the features,
+/// in the order of the points. An undefined value is null.
 #[derive(Debug, Clone)]
 pub struct Panel {
     /// The rows.

@@ -25,7 +25,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, String> {
 /// Parses a document. Namespaces are checked and then left aside: elements are found
 /// by local name. Entities of the document's own are refused.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, String> {
-    if text.split('<').any(|tag| attributes(tag) > ATTRIBUTES_MAX) {
+    let mut tags = text.split('<').filter(|tag| !tag.starts_with(['!', '?']));
+    if tags.any(|tag| attributes(tag) > ATTRIBUTES_MAX) {
         return Err(format!("an element has more than {ATTRIBUTES_MAX} attributes"));
     }
     let options =
