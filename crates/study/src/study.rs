@@ -229,7 +229,7 @@ fn jumps(prices: &PriceHistory) -> impl Iterator<Item = String> + '_ {
     let pairs = prices.sessions.windows(2).filter(move |pair| {
         let ratio = pair[0].close / pair[1].close;
         let is_near = |split: &f64| (ratio / split - 1.0).abs() < SPLIT_TOLERANCE;
-        let is_beyond = ratio > BEYOND || ratio < 1.0 / BEYOND;
+        let is_beyond = !(1.0 / BEYOND..=BEYOND).contains(&ratio);
         (is_beyond || SPLITS.iter().any(is_near)) && !has_split(pair)
     });
     pairs.map(|pair| format!("{} {}", prices.ticker, pair[1].session))
