@@ -95,7 +95,15 @@ fn checked_rows(market: &Market, config: &Config) -> Result<Range<usize>, Backte
 /// is not decided.
 const fn is_decision(config: &Config, rows: &Range<usize>, row: usize) -> bool {
     let is_late = row + config.delay + 1 >= rows.end;
-    (row - rows.start).is_multiple_of(config.decide_every) && !is_late
+    next_decision(config, rows, row) == row && !is_late
+}
+
+/// Returns the first row from `row` on that decisions fall on, beyond the last one too.
+const fn next_decision(config: &Config, rows: &Range<usize>, row: usize) -> usize {
+    match (row - rows.start) % config.decide_every {
+        0 => row,
+        since => (row - since).saturating_add(config.decide_every),
+    }
 }
 
 /// Names that are added up side by side: a sum that waits for the one before takes four
@@ -184,11 +192,10 @@ impl<'m> Book<'m> {
     /// Returns the sessions from `row` on that bring no action, order or decision: most are
     /// such, and they take a third of the time without looking for what is not there.
     fn quiet(&self, row: usize) -> Range<usize> {
-        let since = (row - self.rows.start) % self.config.decide_every;
-        if since == 0 || self.has_orders || self.is_ruined {
+        let decision = next_decision(self.config, &self.rows, row);
+        if decision == row || self.has_orders || self.is_ruined {
             return row..row;
         }
-        let decision = (row - since).saturating_add(self.config.decide_every);
         let trade = self.decisions.front().map_or(decision, |decision| decision.row);
         let end = decision.min(trade).min(self.rows.end - 1);
         row..self.market.next_event(row).map_or(end, |event| event.min(end))
