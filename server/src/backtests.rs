@@ -1,6 +1,7 @@
 //! Backtests on demand: questions are checked, answered once each and kept. One is computed at
 //! a time, off the threads of the runtime and on one thread of its own, so that theses lose no
 //! more than that. What is not answered in time is a job, which can be asked for and stopped.
+//! Jobs take turns by who asked, and who has many makes room for who has none.
 //!
 //! Jobs live in memory: a bounded number of them waits or runs, what became of them stays until
 //! the cache needs the room, and a restart of the server forgets them all.
@@ -27,7 +28,7 @@ use rayon::ThreadPool;
 use study::{Followed, KeptDecisions, Study, StudyError};
 use tokio::{
     runtime::Handle,
-    sync::{OnceCell, Semaphore},
+    sync::OnceCell,
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
@@ -40,7 +41,7 @@ use self::{
 };
 use crate::{
     config::{BacktestConfig, CacheConfig},
-    fairness::lock,
+    fairness::{Places, Share, Shares, Tenant, lock},
     metrics as names,
     outcome::{evicted, lookup},
     problem::ApiError,
@@ -61,7 +62,10 @@ pub struct Backtests {
     data_dir: PathBuf,
     study: OnceCell<Arc<Study>>,
     pool: Arc<ThreadPool>,
-    turn: Semaphore,
+    /// Which job is computed.
+    turn: Arc<Places>,
+    /// Whose jobs wait or run.
+    shares: Arc<Shares>,
     active: Mutex<HashMap<Digest, Arc<Job>>>,
     ended: Cache<Digest, Outcome>,
     wait: Duration,
@@ -113,7 +117,8 @@ impl Backtests {
             data_dir,
             study: OnceCell::new(),
             pool: Arc::new(pool),
-            turn: Semaphore::new(1),
+            turn: Places::new(1),
+            shares: Shares::new(config.jobs_max),
             active: Mutex::default(),
             ended,
             wait: Duration::from_millis(config.wait_ms),
@@ -126,7 +131,11 @@ impl Backtests {
     /// # Errors
     /// Fails on a parameter that is out of its range, when all jobs are taken, and when the
     /// snapshot cannot be read.
-    pub(crate) async fn get(self: &Arc<Self>, query: &BacktestQuery) -> Result<Reply, ApiError> {
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        tenant: Tenant,
+        query: &BacktestQuery,
+    ) -> Result<Reply, ApiError> {
         let until = Instant::now() + self.wait;
         let study = self.study().await?;
         let question = query.ask(study.market())?;
@@ -142,7 +151,7 @@ impl Backtests {
                 return Ok(Reply::Answer(bytes, true));
             }
             let (question, followed) = (question.clone(), followed.clone());
-            let job = self.job(id, Arc::clone(&study), followed, question)?;
+            let job = self.job(id, tenant, Arc::clone(&study), followed, question)?;
             if timeout_at(until, job.over()).await.is_err() {
                 return Ok(Reply::Job(job));
             }
@@ -239,6 +248,7 @@ impl Backtests {
     fn job(
         self: &Arc<Self>,
         id: Digest,
+        tenant: Tenant,
         study: Arc<Study>,
         followed: Option<Followed>,
         question: Question,
@@ -248,9 +258,7 @@ impl Backtests {
             lookup("backtests", true);
             return Ok(Arc::clone(job));
         }
-        if active.len() >= self.jobs_max {
-            return Err(ApiError::TooManyJobs { limit: self.jobs_max, retry_after: RETRY });
-        }
+        let share = self.admit(tenant, active.len())?;
         lookup("backtests", false);
         let job = Arc::new(Job::new(id));
         active.insert(id, Arc::clone(&job));
@@ -258,15 +266,29 @@ impl Backtests {
         drop(active);
         let (backtests, started) = (Arc::clone(self), Arc::clone(&job));
         tokio::spawn(async move {
-            let outcome = backtests.carry_out(&started, study, followed, question).await;
+            let outcome = backtests.carry_out(&started, tenant, study, followed, question).await;
+            drop(share);
             backtests.end(&started, outcome).await;
         });
         Ok(job)
     }
 
+    /// Lets one more job in.
+    fn admit(&self, tenant: Tenant, active: usize) -> Result<Share, ApiError> {
+        let (limit, now) = (self.jobs_max, Instant::now());
+        let refuse = |retry_after| ApiError::TooManyJobs { limit, retry_after };
+        let share = self.shares.enter(tenant, now).map_err(refuse)?;
+        if active >= limit {
+            self.shares.refused(share, now, RETRY);
+            return Err(refuse(RETRY));
+        }
+        Ok(share)
+    }
+
     async fn carry_out(
         &self,
         job: &Arc<Job>,
+        tenant: Tenant,
         study: Arc<Study>,
         followed: Option<Followed>,
         question: Question,
@@ -274,7 +296,7 @@ impl Backtests {
         let _turn = tokio::select! {
             biased;
             () = job.cancelled() => return Outcome::Cancelled,
-            turn = self.turn.acquire() => turn,
+            turn = self.turn.acquire(tenant) => turn,
         };
         job.begin();
         let (pool, running, begin) = (Arc::clone(&self.pool), Arc::clone(job), Instant::now());

@@ -79,8 +79,11 @@ pub enum ApiError {
         "there is no backtest job {0}: it is forgotten, or never was; GET /v1/backtest asks anew"
     )]
     UnknownJob(String),
-    /// As many backtests wait or run as may.
-    #[error("{limit} backtests wait or run already; come back, or DELETE one of yours")]
+    /// As many backtests wait or run as may, or as many as are fair to others who wait.
+    #[error(
+        "no more backtests may wait or run ({limit} at once, shared by address); come back, or \
+         DELETE one of yours"
+    )]
     TooManyJobs {
         /// Most jobs.
         limit: usize,

@@ -71,6 +71,10 @@ impl FeatureInfo {
         FeatureRef { name: self.name.clone(), section, sha256: Digest::of(&self.sql) }
     }
 
+    fn refused(&self, reason: &str) -> LakeError {
+        LakeError::Feature { file: self.file.clone(), reason: reason.to_owned() }
+    }
+
     /// Tells whether it is a series: an expression with a value at each session.
     #[must_use]
     pub fn is_series(&self) -> bool {
@@ -261,23 +265,26 @@ fn add_files(dir: &Path, features: &mut Vec<FeatureInfo>) -> Result<(), LakeErro
     paths.sort();
     for feature in paths.iter().map(|path| FeatureInfo::load(path)) {
         for feature in feature? {
-            let refuse = |reason: &str| {
-                let (file, reason) = (feature.file.clone(), reason.to_owned());
-                Err(LakeError::Feature { file, reason })
-            };
             if feature.evidence {
-                return refuse(
+                return Err(feature.refused(
                     "a file of your own is for research: say `-- use: research`; theses cite the \
                      features in crates/lake/features/",
-                );
+                ));
             }
-            if features.iter().any(|other| other.name == feature.name) {
-                return refuse("another feature has its name; see `r2r features list --all`");
-            }
-            features.push(feature);
+            add(feature, features)?;
         }
     }
     sort(features);
+    Ok(())
+}
+
+/// Adds a feature, unless another has its name.
+pub(crate) fn add(feature: FeatureInfo, features: &mut Vec<FeatureInfo>) -> Result<(), LakeError> {
+    if features.iter().any(|other| other.name == feature.name) {
+        let reason = "another feature has its name; see `r2r features list --all`";
+        return Err(feature.refused(reason));
+    }
+    features.push(feature);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 
 use crate::{
     FeatureInfo, Kind, LabelConfig, LakeError, PanelOptions, Snapshot, research::column_error,
-    store::write_parquet, targets::Target,
+    targets::Target, write_table,
 };
 
 /// A session of a name.
@@ -215,11 +215,7 @@ pub fn write_columns(
     let about = HashMap::from([(ABOUT.to_owned(), about.to_owned())]);
     let schema = Schema::new_with_metadata(fields, about);
     let batch = RecordBatch::try_new(Arc::new(schema), arrays)?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let temp = tempfile::tempdir_in(dir).map_err(LakeError::io("create a directory in", dir))?;
-    let partial = temp.path().join("partial");
-    write_parquet(&partial, &batch)?;
-    std::fs::rename(&partial, path).map_err(LakeError::io("write", path))
+    write_table(path, &batch)
 }
 
 fn column<'b, T: ?Sized>(

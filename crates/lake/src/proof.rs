@@ -16,8 +16,11 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
 use crate::{
-    FeatureInfo, Kind, LakeError, Snapshot, engine::Engine, features::feature_catalogue,
-    records::time_type, tables::Tables,
+    FeatureInfo, Kind, LakeError, Snapshot,
+    engine::Engine,
+    features::{add, feature_catalogue},
+    records::time_type,
+    tables::Tables,
 };
 
 const DAY: i64 = 86_400_000_000;
@@ -48,18 +51,15 @@ impl<'s> LeakProof<'s> {
     /// place of the user's own of their names.
     ///
     /// # Errors
-    /// Fails when a feature cannot be planned, and when one of the program's has the name of a
-    /// further one.
+    /// Fails when a feature cannot be planned, and when another has the name of a further
+    /// one.
     pub async fn new(snapshot: &'s Snapshot, further: Vec<FeatureInfo>) -> Result<Self, LakeError> {
         let mut features = feature_catalogue()?;
-        let is_named =
-            |feature: &FeatureInfo| further.iter().any(|other| other.name == feature.name);
-        features.retain(|feature| !feature.is_own || !is_named(feature));
-        if let Some(taken) = features.iter().find(|feature| is_named(feature)) {
-            let (file, reason) = (taken.name.clone(), "its name is taken, give another".to_owned());
-            return Err(LakeError::Feature { file, reason });
+        let is_named = |name: &str| further.iter().any(|other| other.name == name);
+        features.retain(|feature| !feature.is_own || !is_named(&feature.name));
+        for feature in further {
+            add(feature, &mut features)?;
         }
-        features.extend(further);
         let engine = Engine::new(&snapshot.tables, features).await?;
         Ok(Self { snapshot, engine })
     }

@@ -16,6 +16,7 @@ use super::{X_CACHE, json};
 use crate::{
     App,
     backtests::{BacktestQuery, Found, Job, Outcome, Reply},
+    fairness::Tenant,
     http::Body,
     problem::{ApiError, Problem},
 };
@@ -46,9 +47,13 @@ pub(crate) struct BacktestJob {
 }
 
 /// Answers a question, or says where its answer will be.
-pub(super) async fn ask(app: &App, query: &str) -> Result<Response<Body>, ApiError> {
+pub(super) async fn ask(
+    app: &App,
+    tenant: Tenant,
+    query: &str,
+) -> Result<Response<Body>, ApiError> {
     let query = BacktestQuery::read(query)?;
-    match app.backtests().get(&query).await? {
+    match app.backtests().get(tenant, &query).await? {
         Reply::Answer(bytes, hit) => {
             let mut response = json(bytes);
             let cache = HeaderValue::from_static(if hit { "hit" } else { "miss" });

@@ -68,7 +68,7 @@ async fn route(
             batch::answer(app, request_id, tenant, request).await
         }
         (&Method::GET | &Method::HEAD, "/v1/backtest") => {
-            backtest::ask(&app, request.uri().query().unwrap_or_default()).await
+            backtest::ask(&app, tenant, request.uri().query().unwrap_or_default()).await
         }
         (method, path) if path.starts_with(backtest::JOBS) => {
             backtest::job(&app, request_id, method, &path[backtest::JOBS.len()..]).await

@@ -1,12 +1,16 @@
 //! `GET /v1/backtest`: answers, jobs, and questions that cannot be answered.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
 use crate::{
     bad_input::check,
-    client::{Answer, get, raw, request},
+    client::{Answer, connect_from, get, raw, read_answer, request},
     server::Server,
 };
 
@@ -122,6 +126,29 @@ fn what_takes_longer_is_a_job_that_can_be_stopped() {
     assert_eq!(delete(&server, &path).json()["state"], "done");
     assert_eq!(server.metric("r2r_backtest_jobs_total{outcome=\"cancelled\"}"), 1.0);
     assert_eq!(server.metric("r2r_backtest_jobs_active"), 0.0);
+}
+
+#[test]
+fn who_asks_for_many_makes_room_for_who_was_refused() {
+    let server = Server::start_with(&[("BACKTEST__WAIT_MS", "0"), ("BACKTEST__JOBS_MAX", "2")]);
+    let ask = |from: u8, seed: u32| {
+        let mut client = connect_from(Ipv4Addr::new(127, 0, 0, from), server.address());
+        let path = format!("/v1/backtest?strategy=random&resamples=10000&seed={seed}");
+        client.write_all(&request("GET", &path, "", b"")).unwrap();
+        read_answer(&mut client).unwrap()
+    };
+    let (greedy, polite) = (2, 3);
+    let first = ask(greedy, 1);
+    let statuses = [first.status, ask(greedy, 2).status, ask(polite, 3).status];
+    assert_eq!(statuses, [202, 202, 503]);
+    let stopped = delete(&server, first.header("location").unwrap());
+    assert_eq!(stopped.status, 200, "{}", stopped.text());
+    let again = ask(greedy, 4);
+    assert_eq!(
+        (again.status, &again.problem()["type"]),
+        (503, &"urn:r2r:problem:too-many-jobs".into())
+    );
+    assert_eq!(ask(polite, 3).status, 202);
 }
 
 #[test]
