@@ -24,15 +24,20 @@ impl AdapterFile {
     /// Copies an adapter from its device.
     #[must_use]
     pub fn of(adapter: &Adapter) -> Self {
-        let values = adapter.values();
-        let mut left = values.as_slice();
+        let matrices = Self::matrices(adapter, &adapter.values());
+        Self { alpha: adapter.config().alpha, matrices }
+    }
+
+    /// Divides numbers of an adapter, its values or their gradients, into matrices.
+    #[must_use]
+    pub fn matrices(adapter: &Adapter, numbers: &[f32]) -> Vec<Matrix> {
+        let mut left = numbers;
         let mut take = |(name, shape): (String, [usize; 2])| {
             let (these, others) = left.split_at(shape[0] * shape[1]);
             left = others;
             (name, shape, these.to_vec())
         };
-        let matrices = adapter.matrices().into_iter().map(&mut take).collect();
-        Self { alpha: adapter.config().alpha, matrices }
+        adapter.matrices().into_iter().map(&mut take).collect()
     }
 
     /// Returns rank and alpha, for an adapter these values fit into.

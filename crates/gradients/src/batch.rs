@@ -75,6 +75,21 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Takes a text for its mean cross-entropy: what follows each token but the last, which is
+    /// not computed.
+    ///
+    /// # Errors
+    /// Fails when it has fewer than two tokens, or an id is not a token of any vocabulary.
+    pub fn text(tokens: &[u32]) -> Result<Self, EngineError> {
+        let (mut batch, n) = (Self::default(), tokens.len().saturating_sub(1));
+        let segment = batch.segment(None, &tokens[..n])?;
+        for (index, &token) in tokens.iter().skip(1).enumerate() {
+            let target = Target { token, weight: 1.0 / n as f32, entropy: 0.0, allowed: None };
+            batch.target(segment, index, target)?;
+        }
+        Ok(batch)
+    }
+
     /// Appends tokens that continue `parent`, or start anew.
     ///
     /// # Errors

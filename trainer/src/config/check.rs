@@ -47,7 +47,8 @@ impl RunConfig {
         );
         ensure!(
             self.engine.kind == EngineKind::Ggml,
-            "engine.kind llama-opt is an oracle for tests; train with ggml"
+            "engine.kind llama-opt is an oracle: `r2r-trainer parity --gradients` compares with it; train \
+             with ggml"
         );
         Ok(())
     }

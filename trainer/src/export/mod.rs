@@ -20,8 +20,8 @@ use std::{
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use gradients::{
-    AdapterFile, Batch, Engine, EngineConfig, Model, Target, Weights,
-    ggml::{Device, DeviceKind, Kind},
+    AdapterFile, Batch, Engine, EngineConfig, Matrix, Model, Weights,
+    ggml::{Device, DeviceKind, HOOK_TOKENS, Kind, llama_opt},
     merge, widen,
 };
 
@@ -60,6 +60,13 @@ pub(crate) struct ParityArgs {
     /// Largest mean difference of log-probabilities over the widened base, in nats a token.
     #[arg(long, default_value_t = 5e-4)]
     difference_max: f64,
+    /// Also compares gradients with those of llama.cpp's own training hooks, over the widened
+    /// base and the first 257 tokens, which takes some gigabytes.
+    #[arg(long)]
+    gradients: bool,
+    /// Largest relative difference of gradients.
+    #[arg(long, default_value_t = 1e-3, requires = "gradients")]
+    gradient_difference_max: f64,
 }
 
 /// Arguments of `r2r-trainer merge`.
@@ -116,6 +123,14 @@ pub(crate) fn run_parity(args: &ParityArgs) -> anyhow::Result<()> {
         difference.mean,
         args.difference_max
     );
+    if args.gradients {
+        let apart = text.gradient_difference(&wide)?;
+        ensure!(
+            apart <= args.gradient_difference_max,
+            "gradients of trainer and llama.cpp differ by {apart:.2e}, more than {:.2e}",
+            args.gradient_difference_max
+        );
+    }
     Ok(())
 }
 
@@ -197,21 +212,56 @@ impl<'a> Text<'a> {
 
     /// Log-probabilities of what follows each token, by the trainer.
     fn own(&self, base: &Path) -> anyhow::Result<Vec<f32>> {
+        Ok(self.engine(base)?.evaluate(&Batch::text(&self.tokens)?)?.log_probs)
+    }
+
+    /// The trainer's engine over a file of the base.
+    fn engine(&self, base: &Path) -> anyhow::Result<Engine> {
         let backend = Device::first(DeviceKind::Cpu)?.open(self.threads)?;
         let path = &self.compared.adapter;
         let adapter = AdapterFile::read(path)?;
         let weights = Weights::open(base)?;
         let model = Model::load(&backend, &weights, adapter.config(path)?, false)?;
         adapter.apply(model.adapter(), path)?;
-        let config = EngineConfig { is_checkpointed: true, head_rows: 128 };
-        let mut engine = Engine::new(model, config)?;
-        let mut batch = Batch::default();
-        let segment = batch.segment(None, &self.tokens)?;
-        for (index, &token) in self.tokens[1..].iter().enumerate() {
-            let target = Target { token, weight: 0.0, entropy: 0.0, allowed: None };
-            batch.target(segment, index, target)?;
+        Ok(Engine::new(model, EngineConfig { is_checkpointed: true, head_rows: 128 })?)
+    }
+
+    /// `|a - b| / |b|` of the gradients of the trainer and of llama.cpp's hooks, in the
+    /// Euclidean norm over the whole adapter.
+    fn gradient_difference(&self, base: &Path) -> anyhow::Result<f64> {
+        let tokens = self.tokens.get(..=HOOK_TOKENS);
+        let tokens = tokens.with_context(|| {
+            let (found, needed) = (self.tokens.len(), HOOK_TOKENS + 1);
+            format!("gradients are compared over {needed} tokens, the text has {found}")
+        })?;
+        let mut hooks = llama_opt(base, &self.compared.adapter, tokens, self.threads)?;
+        let mut engine = self.engine(base)?;
+        let batch = Batch::text(tokens)?;
+        let loss = engine.accumulate(&batch)?.loss(&batch);
+        let adapter = engine.model().adapter();
+        let mut own = AdapterFile::matrices(adapter, &adapter.gradients());
+        own.sort_by(|a, b| a.0.cmp(&b.0));
+        hooks.gradients.sort_by(|a, b| a.0.cmp(&b.0));
+        let names = |matrices: &[Matrix]| matrices.iter().map(|m| m.0.clone()).collect::<Vec<_>>();
+        ensure!(
+            names(&own) == names(&hooks.gradients),
+            "llama.cpp has gradients of {} matrices, the trainer of {}",
+            hooks.gradients.len(),
+            own.len()
+        );
+        let flat = |matrices: Vec<Matrix>| matrices.into_iter().flat_map(|m| m.2).map(f64::from);
+        let (mut apart, mut norm) = (0.0, 0.0);
+        for (own, found) in flat(own).zip(flat(hooks.gradients)) {
+            apart += (own - found) * (own - found);
+            norm += found * found;
         }
-        Ok(engine.evaluate(&batch)?.log_probs)
+        let apart = (apart / norm).sqrt();
+        anstream::println!(
+            "gradients:      relative difference {apart:.2e} over {HOOK_TOKENS} tokens; loss {:.6} in \
+             llama.cpp, {loss:.6} in the trainer",
+            hooks.loss
+        );
+        Ok(apart)
     }
 }
 

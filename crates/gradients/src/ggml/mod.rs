@@ -14,10 +14,12 @@ mod device;
 mod gguf;
 mod graph;
 mod kind;
+mod llama_opt;
 mod memory;
 
 pub use device::{Backend, Device, DeviceKind};
 pub use gguf::{GgufFile, GgufWriter, TensorInfo, sync_directory};
 pub use graph::{Graph, Rope, Scratch};
 pub use kind::Kind;
+pub use llama_opt::{HOOK_TOKENS, HookPass, llama_opt};
 pub use memory::{Memory, Tensor};

@@ -1,6 +1,7 @@
 //! Gradients against finite differences, and against a reference in 64 bits.
 
 mod finite;
+mod hooks;
 mod passes;
 mod session;
 mod torch;
