@@ -58,14 +58,14 @@ pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
         }
         for case in 0..args.cases {
             progress.set_message(format!("{ticker} as of {as_of}"));
-            let leak = proof.case(ticker, *as_of, args.seed + case, render).await?;
+            let seed = args.seed.wrapping_add(case);
+            let leak = proof.case(ticker, *as_of, seed, render).await?;
             progress.inc(1);
             if let Some(leak) = leak {
                 progress.finish_and_clear();
                 anyhow::bail!(
-                    "LEAK: {} of {ticker} as of {as_of} moved with the future (seed {}): {}",
+                    "LEAK: {} of {ticker} as of {as_of} moved with the future (seed {seed}): {}",
                     leak.what,
-                    args.seed + case,
                     leak.detail
                 );
             }

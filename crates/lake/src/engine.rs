@@ -3,6 +3,7 @@
 //! Plans are made once, against tables without data. A read binds them to the tables
 //! of its point in time, so a query cannot reach any other record.
 
+mod causal;
 mod planning;
 #[cfg(feature = "ballista")]
 mod travel;

@@ -21,7 +21,7 @@ use domain::{AsOf, Ticker};
 use crate::{
     Kind, LakeError,
     parallel::in_parallel,
-    versions::{are_actions_regular, is_regular, latest_versions},
+    versions::{are_actions_regular, has_action_versions, is_regular, latest},
 };
 
 /// How long before the end of the `as_of` date a record became known, in days.
@@ -39,6 +39,8 @@ struct Table {
     rows: BTreeMap<String, Range<usize>>,
     /// Tickers with sessions or actions that became known out of order.
     irregular: BTreeSet<String>,
+    /// Tickers of which some row is replaced by a later one.
+    versioned: BTreeSet<String>,
 }
 
 /// What was known of one ticker at one point in time: the only tables a query
@@ -79,7 +81,8 @@ impl Tables {
     /// ages are those at the end of `as_of`.
     pub(crate) fn whole(&self, as_of: AsOf) -> Result<AsOfTables, LakeError> {
         let last = as_of.instant().timestamp_micros();
-        let batches = self.0.iter().map(|(kind, t)| Ok((*kind, with_age(&t.latest()?, last)?)));
+        let batches =
+            self.0.iter().map(|(kind, t)| Ok((*kind, with_age(&t.latest(*kind)?, last)?)));
         Ok(AsOfTables { as_of, batches: batches.collect::<Result<_, LakeError>>()? })
     }
 
@@ -192,13 +195,20 @@ impl Table {
                 kind => has_sessions(kind) && !is_regular(&rows),
             }
         };
-        let irregular = rows.iter().filter(|(_, rows)| is_irregular(rows));
-        let irregular = irregular.map(|(ticker, _)| ticker.clone()).collect();
-        Ok(Self { batch, rows, irregular })
+        let is_versioned = |rows: &Range<usize>| match kind {
+            Kind::Actions => has_action_versions(&batch.slice(rows.start, rows.len())),
+            _ => is_irregular(rows),
+        };
+        let of = |is_so: &dyn Fn(&Range<usize>) -> bool| -> BTreeSet<String> {
+            let found = rows.iter().filter(|(_, rows)| is_so(rows));
+            found.map(|(ticker, _)| ticker.clone()).collect()
+        };
+        let (irregular, versioned) = (of(&is_irregular), of(&is_versioned));
+        Ok(Self { batch, rows, irregular, versioned })
     }
 
     /// Takes the first of a ticker's records, in order of `known_at`, that are wanted; of each
-    /// session the latest version among them. Ages are counted to the time `last`.
+    /// session and action the latest version among them. Ages are counted to the time `last`.
     fn select(
         &self,
         kind: Kind,
@@ -210,22 +220,19 @@ impl Table {
         let times = known_at(&self.batch).values();
         let known = times[rows.clone()].partition_point(|&time| is_wanted(time));
         let mut cut = self.batch.slice(rows.start, known);
-        if self.irregular.contains(key) && has_sessions(kind) {
-            cut = latest_versions(&cut)?;
+        if self.versioned.contains(key) {
+            cut = latest(kind, &cut)?;
         }
         with_age(&cut, last)
     }
 
-    /// Returns the rows with the latest version alone of each session.
-    fn latest(&self) -> Result<RecordBatch, LakeError> {
-        let has_versions = self.batch.column_by_name("session").is_some();
-        if self.irregular.is_empty() || !has_versions {
+    /// Returns the rows with the latest version alone of each session and action.
+    fn latest(&self, kind: Kind) -> Result<RecordBatch, LakeError> {
+        if self.versioned.is_empty() {
             return Ok(self.batch.clone());
         }
-        let parts = self
-            .rows
-            .values()
-            .map(|rows| latest_versions(&self.batch.slice(rows.start, rows.len())));
+        let parts =
+            self.rows.values().map(|rows| latest(kind, &self.batch.slice(rows.start, rows.len())));
         let parts = parts.collect::<Result<Vec<_>, LakeError>>()?;
         Ok(concat_batches(&self.batch.schema(), &parts)?)
     }

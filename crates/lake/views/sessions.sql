@@ -12,8 +12,11 @@ WITH traded AS (
 acted AS (
     SELECT
         traded.ticker, traded.session,
-        max(CASE WHEN action = 'split' THEN value END) AS split,
-        sum(CASE WHEN action = 'dividend' THEN value END) AS dividend
+        CASE count(*) FILTER (WHERE action = 'split')
+            WHEN 1 THEN max(value) FILTER (WHERE action = 'split')
+            ELSE exp(sum(ln(value)) FILTER (WHERE action = 'split'))
+        END AS split,
+        sum(value) FILTER (WHERE action = 'dividend') AS dividend
     FROM traded JOIN actions
     ON actions.ticker = traded.ticker
         AND actions.ex_date > traded.prev_session

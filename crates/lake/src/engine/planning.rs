@@ -12,6 +12,7 @@ use datafusion::{
     prelude::SessionConfig,
 };
 
+use super::causal::{impurity, look_ahead};
 use crate::{
     FeatureInfo, Kind, LakeError,
     features::VIEW_FILES,
@@ -116,7 +117,10 @@ async fn logical(state: &SessionState, file: &str, sql: &str) -> Result<LogicalP
     ) {
         return Err(bad_query(file, "it is not a query".to_owned()));
     }
-    Ok(plan)
+    match impurity(&plan) {
+        Some(reason) => Err(bad_query(file, reason)),
+        None => Ok(plan),
+    }
 }
 
 fn schema_of(plan: &LogicalPlan) -> SchemaRef {
@@ -201,13 +205,21 @@ pub(super) async fn plan_series(
     kind: Kind,
     features: &[&FeatureInfo],
 ) -> Result<Planned, LakeError> {
-    let all = plan(state, "features", &series_sql(kind, features)).await;
+    let all = plan_causal(state, "features", &series_sql(kind, features)).await;
     if all.is_err() {
         for &feature in features {
-            plan(state, &feature.file, &series_sql(kind, &[feature])).await?;
+            plan_causal(state, &feature.file, &series_sql(kind, &[feature])).await?;
         }
     }
     all
+}
+
+async fn plan_causal(state: &SessionState, file: &str, sql: &str) -> Result<Planned, LakeError> {
+    let logical = logical(state, file, sql).await?;
+    match look_ahead(&logical) {
+        Some(reason) => Err(bad_query(file, reason)),
+        None => physical(state, file, &logical).await,
+    }
 }
 
 pub(super) fn series_sql(kind: Kind, features: &[&FeatureInfo]) -> String {
@@ -217,7 +229,10 @@ pub(super) fn series_sql(kind: Kind, features: &[&FeatureInfo]) -> String {
     };
     let columns: Vec<String> = features
         .iter()
-        .map(|feature| format!("CAST(({}) AS DOUBLE) AS \"{}\"", feature.sql.trim(), feature.name))
+        // A comment at its end ends with the line.
+        .map(|feature| {
+            format!("CAST(({}\n) AS DOUBLE) AS \"{}\"", feature.sql.trim(), feature.name)
+        })
         .collect();
     format!(
         "SELECT {keys}session, event_time, known_at,\n{}\nFROM {view}\n\

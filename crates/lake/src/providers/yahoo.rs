@@ -155,7 +155,8 @@ fn own_symbol(symbol: &str) -> String {
 pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {
     let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
         return match status {
-            200 => Judgement::Broken("its body is not the JSON of a chart".to_owned()),
+            // Yahoo says in JSON that there is no such symbol.
+            200 | 404 | 410 => Judgement::Broken("its body is not the JSON of a chart".to_owned()),
             _ => judge_status(status, body),
         };
     };
@@ -169,7 +170,7 @@ pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {
             }
         }
         (None, Some(result)) if !result.is_empty() => judge_status(status, body),
-        (None, _) => Judgement::Missing("the chart has no result".to_owned()),
+        (None, _) => Judgement::Broken("the chart has neither a result nor an error".to_owned()),
     }
 }
 
@@ -218,8 +219,9 @@ fn check_lengths(answer: &Answer<'_>, rows: usize, quote: &Quote) -> Result<(), 
     Ok(())
 }
 
+/// Different splits of a day are one, of their product.
 fn read_splits(answer: &Answer<'_>, events: &Events, rows: &mut RawRows) -> Vec<Ratio> {
-    let mut splits = Vec::new();
+    let mut of_days: BTreeMap<NaiveDate, Vec<f64>> = BTreeMap::new();
     let today = answer.fetched_at.with_timezone(&New_York).date_naive();
     for (key, split) in &events.splits {
         let ratio = split.numerator / split.denominator;
@@ -236,7 +238,18 @@ fn read_splits(answer: &Answer<'_>, events: &Events, rows: &mut RawRows) -> Vec<
             rows.actions.rejected.push(answer.reject(Kind::Actions, &place, reason, key));
             continue;
         }
-        splits.push(Ratio { ex_date, ratio });
+        let of_day = of_days.entry(ex_date).or_default();
+        // One that is listed twice is one.
+        if !of_day.contains(&ratio) {
+            of_day.push(ratio);
+        }
+    }
+    let product = |(ex_date, ratios): (NaiveDate, Vec<f64>)| Ratio {
+        ex_date,
+        ratio: ratios.iter().product(),
+    };
+    let splits: Vec<Ratio> = of_days.into_iter().map(product).collect();
+    for &Ratio { ex_date, ratio } in &splits {
         push_action(answer, ex_date, ActionType::Split, ratio, rows);
     }
     splits

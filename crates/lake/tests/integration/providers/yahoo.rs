@@ -178,6 +178,19 @@ async fn a_split_of_a_day_to_come_is_set_aside() {
 }
 
 #[tokio::test]
+async fn splits_of_a_day_are_one_and_count_once() {
+    // The split of 2020-08-31 again, and one of 1 for 2.
+    let splits = "\"splits\":{\"2\":{\"date\":DATE,\"numerator\":8.0,\"denominator\":2.0},\
+                  \"3\":{\"date\":DATE,\"numerator\":1.0,\"denominator\":2.0},"
+        .replace("DATE", "1598880600");
+    let bench = fetched(payload("yahoo_aapl.json").replace("\"splits\":{", &splits)).await;
+    let mut rows = bench.rows();
+    let (actions, rejected) = rows.table(Kind::Actions).unwrap();
+    assert_eq!(show(&actions, &["action", "value"]), ["dividend 0.41", "split 2.0"]);
+    assert_eq!(reasons(&rejected), Vec::<&str>::new());
+}
+
+#[tokio::test]
 async fn a_reverse_split_and_a_payment_of_two_parts() {
     let text = payload("yahoo_aapl.json")
         .replace("\"numerator\":4.0,\"denominator\":1.0", "\"numerator\":1.0,\"denominator\":8.0")
