@@ -155,8 +155,11 @@ fn own_symbol(symbol: &str) -> String {
 pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {
     let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
         return match status {
-            // Yahoo says in JSON that there is no such symbol.
-            200 | 404 | 410 => Judgement::Broken("its body is not the JSON of a chart".to_owned()),
+            200 => Judgement::Broken("its body is not the JSON of a chart".to_owned()),
+            // Yahoo says in JSON that there is no such symbol; a page is of something else.
+            404 | 410 if body.trim_ascii_start().starts_with(b"<") => {
+                Judgement::Broken("its body is a page, not the JSON of a chart".to_owned())
+            }
             _ => judge_status(status, body),
         };
     };
@@ -170,7 +173,7 @@ pub(super) fn judge(status: u16, body: &[u8]) -> Judgement {
             }
         }
         (None, Some(result)) if !result.is_empty() => judge_status(status, body),
-        (None, _) => Judgement::Broken("the chart has neither a result nor an error".to_owned()),
+        (None, _) => Judgement::Missing("the chart has no result".to_owned()),
     }
 }
 

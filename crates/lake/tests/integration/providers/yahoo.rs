@@ -107,6 +107,18 @@ async fn a_symbol_without_data_is_missing_and_no_failure() {
 }
 
 #[tokio::test]
+async fn a_page_is_no_word_that_there_is_no_such_symbol() {
+    let page = Step { status: 404, ..body("<html>Oops</html>") };
+    let steps = vec![body(payload("yahoo_aapl.json")), page];
+    let mut bench = Bench::start("yahoo", vec![route(CHART, &[], steps)]).await;
+    bench.fetch(&["AAPL"]).await.unwrap();
+    bench.refresh = true;
+    let report = bench.fetch(&["AAPL"]).await.unwrap();
+    assert!(report.failed[0].1.contains("a page"), "{:?}", report.failed);
+    assert_eq!(bench.rows().kinds(), [Kind::Bars, Kind::Actions], "the bars stay");
+}
+
+#[tokio::test]
 async fn a_refusal_ends_the_fetch_and_is_archived_but_never_read() {
     let text = r#"{"chart":{"result":null,"error":{"code":"Unauthorized","description":"Invalid Crumb"}}}"#;
     let steps = vec![Step { status: 401, ..body(text) }, body(payload("yahoo_aapl.json"))];
