@@ -24,9 +24,7 @@ use datafusion::{
 };
 use tokio::sync::OnceCell;
 
-use self::planning::{
-    Planned, bad_query, check_columns, plan, plan_series, plan_views, register_views,
-};
+use self::planning::{Planned, check_columns, plan, plan_series, plan_views, register_views};
 pub(crate) use self::planning::{config, context};
 #[cfg(feature = "ballista")]
 pub(crate) use self::travel::plan_history;
@@ -290,7 +288,7 @@ fn feature_row(
     match batch.num_rows() {
         0 => return Ok(None),
         1 => {}
-        n => return Err(bad_query(file, format!("its query returned {n} rows, not one"))),
+        n => return Err(LakeError::feature(file, format!("its query returned {n} rows, not one"))),
     }
     let column = |name: &str, to: &DataType| {
         let column = batch.column_by_name(name);

@@ -382,6 +382,11 @@ impl LakeError {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
     }
+
+    /// Says why a feature file cannot be used.
+    pub(crate) fn feature(file: &str, reason: impl Into<String>) -> Self {
+        Self::Feature { file: file.to_owned(), reason: reason.into() }
+    }
 }
 
 /// Lists what there is, after an introduction; nothing where there is nothing.

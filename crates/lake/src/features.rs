@@ -71,10 +71,6 @@ impl FeatureInfo {
         FeatureRef { name: self.name.clone(), section, sha256: Digest::of(&self.sql) }
     }
 
-    fn refused(&self, reason: &str) -> LakeError {
-        LakeError::Feature { file: self.file.clone(), reason: reason.to_owned() }
-    }
-
     /// Tells whether it is a series: an expression with a value at each session.
     #[must_use]
     pub fn is_series(&self) -> bool {
@@ -266,7 +262,8 @@ fn add_files(dir: &Path, features: &mut Vec<FeatureInfo>) -> Result<(), LakeErro
     for feature in paths.iter().map(|path| FeatureInfo::load(path)) {
         for feature in feature? {
             if feature.evidence {
-                return Err(feature.refused(
+                return Err(LakeError::feature(
+                    &feature.file,
                     "a file of your own is for research: say `-- use: research`; theses cite the \
                      features in crates/lake/features/",
                 ));
@@ -282,7 +279,7 @@ fn add_files(dir: &Path, features: &mut Vec<FeatureInfo>) -> Result<(), LakeErro
 pub(crate) fn add(feature: FeatureInfo, features: &mut Vec<FeatureInfo>) -> Result<(), LakeError> {
     if features.iter().any(|other| other.name == feature.name) {
         let reason = "another feature has its name; see `r2r features list --all`";
-        return Err(feature.refused(reason));
+        return Err(LakeError::feature(&feature.file, reason));
     }
     features.push(feature);
     Ok(())
@@ -314,7 +311,7 @@ impl<'a> Header<'a> {
     }
 
     fn bad(&self, reason: impl Into<String>) -> LakeError {
-        LakeError::Feature { file: self.file.to_owned(), reason: reason.into() }
+        LakeError::feature(self.file, reason)
     }
 
     fn take(&mut self, key: &str) -> Result<String, LakeError> {

@@ -195,15 +195,14 @@ impl Table {
                 kind => has_sessions(kind) && !is_regular(&rows),
             }
         };
-        let is_versioned = |rows: &Range<usize>| match kind {
-            Kind::Actions => has_action_versions(&batch.slice(rows.start, rows.len())),
-            _ => is_irregular(rows),
-        };
+        let has_versions =
+            |rows: &Range<usize>| has_action_versions(&batch.slice(rows.start, rows.len()));
         let of = |is_so: &dyn Fn(&Range<usize>) -> bool| -> BTreeSet<String> {
             let found = rows.iter().filter(|(_, rows)| is_so(rows));
             found.map(|(ticker, _)| ticker.clone()).collect()
         };
-        let (irregular, versioned) = (of(&is_irregular), of(&is_versioned));
+        let irregular = of(&is_irregular);
+        let versioned = if kind == Kind::Actions { of(&has_versions) } else { irregular.clone() };
         Ok(Self { batch, rows, irregular, versioned })
     }
 

@@ -2,8 +2,8 @@
 //! that were stated again.
 //!
 //! Every version of a session is kept, and of an action, which is a split or a dividend of a
-//! day: what was stated last of it counts, all that was stated together. A cut shows the latest one known, so a read is
-//! right whatever came when. A history that is computed over all times at once is right
+//! day: what was stated last of it counts, all that was stated together. A cut shows the latest
+//! one known, so a read is right whatever came when. A history that is computed over all times at once is right
 //! only where each session became known on its day, once; for other names it is made of
 //! reads.
 

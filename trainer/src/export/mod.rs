@@ -234,14 +234,13 @@ impl<'a> Text<'a> {
             let (found, needed) = (self.tokens.len(), HOOK_TOKENS + 1);
             format!("gradients are compared over {needed} tokens, the text has {found}")
         })?;
-        let mut hooks = llama_opt(base, &self.compared.adapter, tokens, self.threads)?;
+        let hooks = llama_opt(base, &self.compared.adapter, tokens, self.threads)?;
         let mut engine = self.engine(base)?;
         let batch = Batch::text(tokens)?;
         let loss = engine.accumulate(&batch)?.loss(&batch);
         let adapter = engine.model().adapter();
         let mut own = AdapterFile::matrices(adapter, &adapter.gradients());
         own.sort_by(|a, b| a.0.cmp(&b.0));
-        hooks.gradients.sort_by(|a, b| a.0.cmp(&b.0));
         let names = |matrices: &[Matrix]| matrices.iter().map(|m| m.0.clone()).collect::<Vec<_>>();
         ensure!(
             names(&own) == names(&hooks.gradients),

@@ -319,7 +319,7 @@ impl Drop for GgufWriter {
 }
 
 /// A null-terminated copy; a null inside ends it, as it does in C.
-fn c_string(bytes: &[u8]) -> CString {
+pub(super) fn c_string(bytes: &[u8]) -> CString {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     CString::new(&bytes[..end]).unwrap_or_default()
 }

@@ -4,17 +4,11 @@
 //! one length, cross-entropy and nothing else, take more memory and twice the time, and
 //! their accumulators are never cleared between steps; so nothing is trained with them.
 
-use std::{
-    cell::RefCell,
-    ffi::{CString, c_void},
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
-    ptr, slice,
-};
+use std::{cell::RefCell, ffi::c_void, os::unix::ffi::OsStrExt as _, path::Path, ptr, slice};
 
 use llama_cpp_sys_2 as sys;
 
-use super::device::text;
+use super::{device::text, gguf::c_string};
 use crate::{EngineError, Matrix};
 
 /// Tokens of a pass. Keys and values get gradients only where a batch fills the context, which
@@ -88,7 +82,10 @@ pub fn llama_opt(
             let detail = format!("token {id} is beyond the vocabulary of {vocabulary}");
             return Err(EngineError::Batch { detail });
         }
-        let lora = sys::llama_adapter_lora_init(model.0, path_of(adapter).as_ptr());
+        let lora = sys::llama_adapter_lora_init(
+            model.0,
+            c_string(adapter.as_os_str().as_bytes()).as_ptr(),
+        );
         if lora.is_null() {
             return Err(EngineError::gguf(adapter, "llama.cpp refuses it for this base"));
         }
@@ -101,11 +98,6 @@ pub fn llama_opt(
     }
 }
 
-fn path_of(path: &Path) -> CString {
-    // A path with a null byte names no file, as an empty one does.
-    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
-}
-
 /// # Safety
 /// The backend of llama.cpp is initialised.
 unsafe fn load(base: &Path) -> Result<Owned<sys::llama_model>, EngineError> {
@@ -115,7 +107,7 @@ unsafe fn load(base: &Path) -> Result<Owned<sys::llama_model>, EngineError> {
         let mut params = sys::llama_model_default_params();
         params.use_extra_bufts = false;
         params.n_gpu_layers = 0;
-        sys::llama_model_load_from_file(path_of(base).as_ptr(), params)
+        sys::llama_model_load_from_file(c_string(base.as_os_str().as_bytes()).as_ptr(), params)
     };
     if model.is_null() {
         return Err(EngineError::gguf(base, "llama.cpp cannot load it"));

@@ -107,7 +107,7 @@ pub(super) async fn inline(
 
 async fn logical(state: &SessionState, file: &str, sql: &str) -> Result<LogicalPlan, LakeError> {
     let plan = state.create_logical_plan(sql).await;
-    let plan = plan.map_err(|error| bad_query(file, error.to_string()))?;
+    let plan = plan.map_err(|error| LakeError::feature(file, error.to_string()))?;
     if matches!(
         plan,
         LogicalPlan::Ddl(_)
@@ -115,10 +115,10 @@ async fn logical(state: &SessionState, file: &str, sql: &str) -> Result<LogicalP
             | LogicalPlan::Copy(_)
             | LogicalPlan::Statement(_)
     ) {
-        return Err(bad_query(file, "it is not a query".to_owned()));
+        return Err(LakeError::feature(file, "it is not a query"));
     }
     match impurity(&plan) {
-        Some(reason) => Err(bad_query(file, reason)),
+        Some(reason) => Err(LakeError::feature(file, reason)),
         None => Ok(plan),
     }
 }
@@ -142,7 +142,7 @@ async fn physical(
     logical: &LogicalPlan,
 ) -> Result<Planned, LakeError> {
     let plan = state.create_physical_plan(logical).await;
-    let plan = plan.map_err(|error| bad_query(file, error.to_string()))?;
+    let plan = plan.map_err(|error| LakeError::feature(file, error.to_string()))?;
     let found = reads(&plan)?;
     let ages = found.values().any(|columns| columns.contains(AGE));
     Ok(Planned { plan, schema: schema_of(logical), reads: found.into_keys().collect(), ages })
@@ -217,7 +217,7 @@ pub(super) async fn plan_series(
 async fn plan_causal(state: &SessionState, file: &str, sql: &str) -> Result<Planned, LakeError> {
     let logical = logical(state, file, sql).await?;
     match look_ahead(&logical) {
-        Some(reason) => Err(bad_query(file, reason)),
+        Some(reason) => Err(LakeError::feature(file, reason)),
         None => physical(state, file, &logical).await,
     }
 }
@@ -241,14 +241,13 @@ pub(super) fn series_sql(kind: Kind, features: &[&FeatureInfo]) -> String {
     )
 }
 
-pub(super) fn bad_query(file: &str, reason: String) -> LakeError {
-    LakeError::Feature { file: file.to_owned(), reason }
-}
-
 pub(super) fn check_columns(file: &str, schema: &SchemaRef) -> Result<(), LakeError> {
     for required in ["value", "event_time", "known_at"] {
         if schema.column_with_name(required).is_none() {
-            return Err(bad_query(file, format!("its query returns no column {required}")));
+            return Err(LakeError::feature(
+                file,
+                format!("its query returns no column {required}"),
+            ));
         }
     }
     Ok(())

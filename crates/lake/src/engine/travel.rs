@@ -16,7 +16,7 @@ use datafusion::{
 
 use super::{
     CLOSES,
-    planning::{INLINED, bad_query, inline, plan, plan_series, series_sql},
+    planning::{INLINED, inline, plan, plan_series, series_sql},
 };
 use crate::{FeatureInfo, Kind, LakeError, features::VIEW_FILES};
 
@@ -40,7 +40,7 @@ pub(crate) async fn plan_history(
     let is_series = |feature: &&FeatureInfo| feature.is_series() && feature.kind == Kind::Bars;
     let series: Vec<&FeatureInfo> = features.iter().filter(is_series).collect();
     for &feature in &series {
-        let bad = |reason: String| bad_query(&feature.file, reason);
+        let bad = |reason: String| LakeError::feature(&feature.file, reason);
         let logical = state.create_logical_plan(&series_sql(Kind::Bars, &[feature])).await;
         if ignores_nulls(&logical.map_err(|error| bad(error.to_string()))?)? {
             return Err(bad(
