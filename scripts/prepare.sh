@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 scripts/setup.sh
-[ -x "$BIN/r2r-server" ] || say 'builds llama.cpp, DataFusion and r2r; the first time takes 25 minutes and more on two cores'
+[ -x "$BIN/r2r-server" ] || say 'builds llama.cpp, DataFusion and r2r; the first time takes 30 to 40 minutes on two cores'
 # The default members, as the tests and benches build them: naming other members
 # changes features, and DataFusion would be compiled once more.
 cargo build --release --locked

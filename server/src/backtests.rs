@@ -140,11 +140,10 @@ impl Backtests {
         let study = self.study().await?;
         let question = query.ask(study.market())?;
         let followed = self.followed(&study, &question).await?;
-        let (followed, written) = followed.unzip();
         for info in [question.strategy, question.baseline] {
             study.strategy(info, question.config.seed, followed.as_ref()).map_err(lacking)?;
         }
-        let id = question.id(self.snapshot.id(), &written.unwrap_or_default());
+        let id = question.id(self.snapshot.id(), followed.as_ref().map(Followed::digest));
         loop {
             if let Some(Outcome::Done(bytes)) = self.ended.get(&id).await {
                 lookup("backtests", true);
@@ -222,23 +221,22 @@ impl Backtests {
         self.study.get_or_try_init(|| read).await.cloned()
     }
 
-    /// Reads what the model that serves has recommended, with how much that is.
+    /// Reads what the model that serves has recommended.
     async fn followed(
         &self,
         study: &Arc<Study>,
         question: &Question,
-    ) -> Result<Option<(Followed, String)>, ApiError> {
+    ) -> Result<Option<Followed>, ApiError> {
         if !question.follows_decisions() {
             return Ok(None);
         }
         let receipt = self.writer.receipt(self.snapshot.id(), question.decision_seed);
         let (study, dir) = (Arc::clone(study), study.derived(&self.data_dir));
-        let days = question.decision_days;
+        let (config, days) = (question.config.clone(), question.decision_days);
         let read = spawn_blocking(move || {
             let none = || StudyError::NoDecisions("decisions", HAVE_THEM_WRITTEN);
             let kept = KeptDecisions::read(&dir, &receipt)?.ok_or_else(none)?;
-            let written = format!("{} {}", receipt.model_digest, kept.rows.len());
-            Ok((kept.follow(study.market(), days), written))
+            Ok(kept.follow(study.market(), &config, days))
         });
         let read = read.await.map_err(|_| ApiError::Internal("reading decisions panicked"))?;
         read.map(Some).map_err(lacking)

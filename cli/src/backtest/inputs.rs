@@ -50,7 +50,7 @@ impl Data {
     }
 
     fn follow(&self, found: Recommendations, question: &Question) -> anyhow::Result<Followed> {
-        let followed = found.follow(self.study.market(), question.decision_days);
+        let followed = found.follow(self.study.market(), &self.config, question.decision_days);
         let Some(path) = question.decisions.clone() else { return Ok(followed) };
         if followed.is_empty() {
             return Err(StudyError::Strangers { path, universe: question.universe.clone() }.into());

@@ -4,7 +4,7 @@ use std::{fs::File, path::Path};
 
 use anyhow::Context as _;
 use backtest::{
-    Backtest, Evaluation, Judge,
+    Backtest, Coverage, Evaluation, Judge,
     bootstrap::{
         Estimate, Stationary, optimal_block_length, sharpe_difference, sharpe_distribution,
     },
@@ -155,6 +155,13 @@ pub(crate) fn summary(backtest: &Backtest, evaluation: &Evaluation) -> anyhow::R
         backtest.trades.len(),
         provenance.snapshot.map(|id| id.short()).unwrap_or_default()
     );
+    if let Some(Coverage { asked, found }) = backtest.coverage {
+        say!(
+            "  recommendations for {found} of {asked} names on days of decision, the others in \
+             cash; {} of them are judged as forecasts",
+            evaluation.forecasts
+        );
+    }
     for metric in SUMMARY {
         let found = evaluation.estimates.iter().find(|estimate| estimate.metric == metric);
         if let Some(estimate) = found {
@@ -291,7 +298,7 @@ pub(crate) fn comparison(
 
 fn table(rows: &[Row]) -> anyhow::Result<()> {
     say!(
-        "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
+        "{:<56} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
         "strategy",
         "Sharpe",
         "[95 %]",
@@ -307,7 +314,7 @@ fn table(rows: &[Row]) -> anyhow::Result<()> {
     );
     for row in rows {
         say!(
-            "{:<50} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
+            "{:<56} {:>6} {:<15} {:>8} {:>8} {:>8} {:>6} {:>6} {:<15} {:>5} {:>5} {:>5}",
             row.strategy,
             shown(Metric::Sharpe, row.sharpe.value),
             interval(&row.sharpe),
@@ -323,7 +330,8 @@ fn table(rows: &[Row]) -> anyhow::Result<()> {
         );
     }
     say!(
-        "diff: Sharpe ratio less the baseline's, its interval by blocks of so many sessions; \
+        "turn: change of weights a year, what prices move included; \
+         diff: Sharpe ratio less the baseline's, its interval by blocks of so many sessions; \
          DM p: of equal returns (Diebold-Mariano); DSR: deflated Sharpe ratio"
     );
     Ok(())

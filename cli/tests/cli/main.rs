@@ -298,7 +298,8 @@ fn recommendations_of_a_model_are_kept_as_they_are_made() {
     let before = lines();
     assert!((4..21).contains(&before.len()), "{before:?}");
     let table = stdout(&args);
-    assert!(table.contains("decisions(smollm2-135m-instruct, days=45)"), "{table}");
+    let name = format!("decisions({} ", inference::model::ModelManifest::DEFAULT);
+    assert!(table.contains(&name) && table.contains(", days=45)"), "{table}");
     let after = lines();
     // The receipt and a line for each name; the last one may have been cut off.
     assert_eq!(after.len(), 21);

@@ -53,7 +53,7 @@ pub fn run(
             row = book.drift(quiet);
         }
     }
-    Ok(book.log.finish(market, strategy.name(), config))
+    Ok(book.log.finish(market, strategy, config))
 }
 
 /// Returns the sessions on which a strategy is asked to decide, each with the names that can

@@ -7,6 +7,8 @@ use crate::BacktestError;
 
 /// Beyond it sums lose cents.
 const CAPITAL_MAX: f64 = 1e15;
+/// Below it rounding is all there is.
+const CAPITAL_MIN: f64 = 1.0;
 
 /// One basis point.
 pub(crate) const BASIS_POINT: f64 = 1e-4;
@@ -136,8 +138,8 @@ impl Config {
                 "a close cannot be traded at by whoever needs it to decide: give at least 1";
             return bad("delay", "0".to_owned(), remedy);
         }
-        if !(self.capital > 0.0 && self.capital <= CAPITAL_MAX) {
-            let remedy = "give a positive amount of at most 1e15";
+        if !(CAPITAL_MIN..=CAPITAL_MAX).contains(&self.capital) {
+            let remedy = "give an amount of 1 to 1e15";
             return bad("capital", shown(self.capital), remedy);
         }
         let costs = [
@@ -157,13 +159,14 @@ impl Config {
             }
         }
         let limits = [
-            ("adv_share", self.limits.adv_share),
-            ("position_limit", self.limits.position),
-            ("sector_limit", self.limits.sector),
+            ("adv_share", self.limits.adv_share, 1.0),
+            ("position_limit", self.limits.position, 1.0),
+            // Long and short are added.
+            ("sector_limit", self.limits.sector, f64::MAX),
         ];
-        for (name, value) in limits {
-            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
-                return bad(name, shown(value), "limits are positive, as 0.05 for 5 %");
+        for (name, value, most) in limits {
+            if let Some(value) = value.filter(|value| !(*value > 0.0 && *value <= most)) {
+                return bad(name, shown(value), "limits are shares above 0, as 0.05 for 5 %");
             }
         }
         let rates = [("cash_rate", self.cash_rate), ("delisting_return", self.delisting_return)];
@@ -216,20 +219,21 @@ mod tests {
                 "cost_bps is NaN: give 0 to 1000, a tenth of the value",
             ),
             (
+                Config { limits: limits(5.0), ..good.clone() },
+                "adv_share is 5: limits are shares above 0, as 0.05 for 5 %",
+            ),
+            (
                 Config { limits: limits(0.0), ..good.clone() },
-                "adv_share is 0: limits are positive, as 0.05 for 5 %",
+                "adv_share is 0: limits are shares above 0, as 0.05 for 5 %",
             ),
             (
                 Config { costs: costs(1e308), ..good.clone() },
                 "cost_bps is 1e308: give 0 to 1000, a tenth of the value",
             ),
-            (
-                Config { capital: 0.0, ..good.clone() },
-                "capital is 0: give a positive amount of at most 1e15",
-            ),
+            (Config { capital: 0.0, ..good.clone() }, "capital is 0: give an amount of 1 to 1e15"),
             (
                 Config { capital: f64::INFINITY, ..good.clone() },
-                "capital is inf: give a positive amount of at most 1e15",
+                "capital is inf: give an amount of 1 to 1e15",
             ),
             (
                 Config { cash_rate: 3.0, ..good.clone() },

@@ -39,5 +39,5 @@ pub use forecasts::{Forecast, KnownLabel, judged_forecasts, prior};
 pub use frame::Frame;
 pub use market::{Action, ActionKind, Bar, History, Market, Source};
 pub use result::{Backtest, CAPACITY_SHARE, Day, Detail, Position, Provenance, Trade, TradeKind};
-pub use strategy::{Choice, Strategy};
+pub use strategy::{Choice, Coverage, Strategy};
 pub use timeline::Timeline;

@@ -12,7 +12,7 @@ mod text;
 use serde::Serialize;
 
 use crate::{
-    Backtest, Day, Evaluation, Provenance, Trade,
+    Backtest, Coverage, Day, Evaluation, Provenance, Trade,
     metrics::{Definition, drawdowns},
 };
 
@@ -34,6 +34,8 @@ pub struct TearSheet<'a> {
 struct Json<'a> {
     provenance: &'a Provenance,
     disclaimer: &'a str,
+    /// How much of what it was asked the strategy had an opinion of; none for a rule.
+    coverage: Option<Coverage>,
     evaluation: &'a Evaluation,
     /// What each metric of the evaluation means.
     definitions: Vec<&'static Definition>,
@@ -64,6 +66,7 @@ impl TearSheet<'_> {
         serde_json::to_string(&Json {
             provenance: &backtest.provenance,
             disclaimer,
+            coverage: backtest.coverage,
             evaluation,
             definitions: evaluation.estimates.iter().map(|e| e.metric.definition()).collect(),
             totals: backtest.totals(),

@@ -7,7 +7,7 @@ use domain::{Digest, Ticker};
 use serde::Serialize;
 
 use crate::{
-    Config, FillCosts, Market,
+    Config, Coverage, FillCosts, Market, Strategy,
     metrics::{Weights, capacity},
 };
 
@@ -132,6 +132,8 @@ pub struct Provenance {
 pub struct Backtest {
     /// Where it is from.
     pub provenance: Provenance,
+    /// How much of what it was asked the strategy had an opinion of.
+    pub coverage: Option<Coverage>,
     /// Sessions of the span.
     pub sessions: Vec<NaiveDate>,
     /// Names, in order.
@@ -250,7 +252,12 @@ impl Log {
         self.capacity.extend(capacity(weights, average_daily, share));
     }
 
-    pub(crate) fn finish(self, market: &Market, strategy: String, config: &Config) -> Backtest {
+    pub(crate) fn finish(
+        self,
+        market: &Market,
+        strategy: &dyn Strategy,
+        config: &Config,
+    ) -> Backtest {
         let equity: Vec<f64> = self.equity.iter().map(|equity| equity / config.capital).collect();
         let before = std::iter::once(&1.0).chain(&equity);
         // A ruined portfolio stands still.
@@ -260,13 +267,14 @@ impl Log {
         let source = market.source();
         Backtest {
             provenance: Provenance {
-                strategy,
+                strategy: strategy.name(),
                 universe: source.universe.clone(),
                 snapshot: source.snapshot,
                 bias: source.bias.clone(),
                 config: config.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
+            coverage: strategy.coverage(),
             sessions: market.sessions()[self.rows].to_vec(),
             tickers: market.tickers().cloned().collect(),
             equity,

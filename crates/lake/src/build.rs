@@ -146,8 +146,8 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     Ok(BuildReport { id, dir, already_built: was_there, records, rejected, held, released })
 }
 
-/// Refuses a table of which nothing could be read: one mistake in a mapping would leave a snapshot
-/// without data.
+/// Refuses a table, or prices of a provider, of which nothing could be read: one mistake in a
+/// mapping, or a day of outage, would leave a snapshot without data.
 fn check_read(
     universe: &Universe,
     kind: Kind,
@@ -218,6 +218,9 @@ fn parse_kind(
                 reading(&provider.title);
                 let live = read_live(options.data_dir, universe, config, provider)?;
                 let Live { source, parsed, answers } = live;
+                if kind == Kind::Bars {
+                    check_read(universe, kind, &source, &parsed)?;
+                }
                 raw_answers.extend(answers);
                 found.push((source, parsed));
                 continue;

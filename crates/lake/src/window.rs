@@ -12,7 +12,7 @@ use std::{
 
 use datafusion::{
     arrow::{
-        array::{Array, ArrayRef, AsArray, Float64Array},
+        array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Float64Array},
         buffer::{BooleanBuffer, NullBuffer},
         compute::{cast, shift},
         datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type},
@@ -193,9 +193,8 @@ impl PartitionEvaluator for Evaluator {
         let series: Vec<Vec<f64>> = series.iter().map(floats).collect();
         let numbers = numbers.iter().map(|column| self.window(column));
         let numbers = numbers.collect::<Result<Vec<_>>>()?;
-        let share = |column: &ArrayRef| column.as_primitive::<Float64Type>().value(0);
-        let shares: Vec<f64> =
-            shares.iter().filter(|column| !column.is_empty()).map(share).collect();
+        let shares = shares.iter().map(|column| self.share(column));
+        let shares = shares.collect::<Result<Vec<_>>>()?;
         let Some(out) = self.kernel.run(&series, &numbers, &shares) else {
             return exec_err!("{}({}) got other arguments", self.name, self.kernel.arguments());
         };
@@ -207,15 +206,35 @@ impl PartitionEvaluator for Evaluator {
 }
 
 impl Evaluator {
-    /// A window is the same in all rows.
     fn window(&self, column: &ArrayRef) -> Result<usize> {
-        let numbers = column.as_primitive::<Int64Type>();
-        let first = numbers.iter().next().flatten().unwrap_or(0);
+        let first = constant::<Int64Type>(self.name, column)?.unwrap_or(0);
         match usize::try_from(first) {
             Ok(n) if (1..=10_000).contains(&n) => Ok(n),
             _ => exec_err!("{} takes windows of 1 to 10,000 rows, not {first}", self.name),
         }
     }
+
+    fn share(&self, column: &ArrayRef) -> Result<f64> {
+        let share = constant::<Float64Type>(self.name, column)?.unwrap_or(f64::NAN);
+        if (0.0..=1.0).contains(&share) {
+            return Ok(share);
+        }
+        exec_err!("{} takes a share of 0 to 1, not {share}", self.name)
+    }
+}
+
+/// Returns the value of an argument, which must be the same in all rows; none where it is
+/// null.
+fn constant<T: ArrowPrimitiveType>(name: &str, column: &ArrayRef) -> Result<Option<T::Native>> {
+    let values = column.as_primitive::<T>();
+    let is_constant = match values.null_count() {
+        0 => values.values().windows(2).all(|pair| pair[0] == pair[1]),
+        nulls => nulls == values.len(),
+    };
+    if !is_constant {
+        return exec_err!("{name} takes the same number in all rows, not one that changes");
+    }
+    Ok(values.iter().next().flatten())
 }
 
 fn floats(column: &ArrayRef) -> Vec<f64> {
@@ -275,13 +294,14 @@ impl PartitionEvaluator for LagEvaluator {
             return exec_err!("lag takes a value");
         };
         let rows = match rows.first() {
-            Some(rows) => cast(rows, &DataType::Int64)?.as_primitive::<Int64Type>().iter().next(),
-            None => Some(Some(1)),
+            Some(rows) => {
+                constant::<Int64Type>("lag", &cast(rows, &DataType::Int64)?)?.unwrap_or_default()
+            }
+            None => 1,
         };
-        match rows.map(Option::unwrap_or_default) {
-            Some(rows) if rows >= 0 => Ok(shift(values, rows)?),
-            Some(rows) => exec_err!("lag looks back 0 rows or more, not {rows}"),
-            None => Ok(values.clone()),
+        match rows {
+            0.. => Ok(shift(values, rows)?),
+            _ => exec_err!("lag looks back 0 rows or more, not {rows}"),
         }
     }
 }

@@ -1,7 +1,8 @@
 -- Sessions of names, prices as if there had been neither split nor dividend, volume in
 -- shares of the first session. Prices are scaled forward from the first session, not
 -- back from the last, so that an action changes no session before it; only ratios
--- within a name mean anything.
+-- within a name mean anything. A dividend of the whole price or more leaves none to scale
+-- by: from there on prices are undefined.
 WITH traded AS (
     SELECT
         ticker, session, event_time, known_at, price_basis, open, high, low, close, volume,
@@ -28,7 +29,8 @@ scaled AS (
     SELECT
         traded.*,
         running_product(
-            coalesce(acted.split, 1) / (1 - coalesce(acted.dividend, 0) / coalesce(prev_close, 1))
+            coalesce(acted.split, 1)
+            / nullif(greatest(1 - coalesce(acted.dividend, 0) / coalesce(prev_close, 1), 0), 0)
         ) OVER w AS scale,
         running_product(coalesce(acted.split, 1)) OVER w AS shares
     FROM traded LEFT JOIN acted ON acted.ticker = traded.ticker AND acted.session = traded.session

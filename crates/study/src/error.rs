@@ -52,9 +52,9 @@ pub enum StudyError {
         /// What is wrong.
         reason: String,
     },
-    /// None of the recommendations is about a name of the universe.
+    /// None of the recommendations is about a name of the universe and a date of the span.
     #[error(
-        "{} has no decision about a name of universe {universe}: give another file or universe",
+        "{} has no decision about a name of universe {universe} within the span: give another file, universe or span",
         path.display()
     )]
     Strangers {

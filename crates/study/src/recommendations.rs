@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use backtest::{Market, Timeline, strategies::Decision};
-use chrono::NaiveDate;
-use domain::{AsOf, LabelProbs, Ticker};
+use backtest::{Config, Market, Timeline, strategies::Decision};
+use chrono::{Days, NaiveDate};
+use domain::{AsOf, Digest, LabelProbs, Ticker};
 use serde::{Deserialize, Serialize};
 
 use crate::StudyError;
@@ -32,10 +32,11 @@ pub struct Recommendations {
     pub rows: Vec<Recommendation>,
 }
 
-/// Recommendations about names of a market, as a strategy follows them.
+/// Recommendations about names of a market in a span, as a strategy follows them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Followed {
     model: String,
+    digest: Digest,
     days: u32,
     decisions: Timeline<Decision>,
     forecasts: Vec<(usize, NaiveDate, LabelProbs)>,
@@ -83,6 +84,12 @@ impl Recommendations {
                 Err(_) if number == 0 && is_receipt(line) => continue,
                 Err(error) => return Err(bad(error.to_string())),
             };
+            if let Some(most) = row.decision.probs.map(|probs| probs.argmax())
+                && most != row.decision.label
+            {
+                let label = row.decision.label;
+                return Err(bad(format!("{label} is recommended where {most} is most probable")));
+            }
             if let Some(before) = seen.insert((row.ticker.clone(), row.as_of), number + 1) {
                 let Recommendation { ticker, as_of, .. } = &row;
                 return Err(bad(format!(
@@ -94,9 +101,14 @@ impl Recommendations {
         Ok(Self { model: model.unwrap_or_else(|| UNNAMED.to_owned()), rows })
     }
 
-    /// Lines recommendations up with the names of a market; each is followed for `days` days.
+    /// Lines those recommendations that can be followed in the span of a configuration up with
+    /// the names of a market; each is followed for `days` days.
     #[must_use]
-    pub fn follow(self, market: &Market, days: u32) -> Followed {
+    pub fn follow(mut self, market: &Market, config: &Config, days: u32) -> Followed {
+        let first = config.start.checked_sub_days(Days::new(days.into())).unwrap_or_default();
+        self.rows.retain(|row| (first..=config.end).contains(&row.as_of.date()));
+        self.rows.sort_by(|a, b| (a.as_of, &a.ticker).cmp(&(b.as_of, &b.ticker)));
+        let digest = Digest::of(serde_json::to_vec(&self.rows).unwrap_or_default());
         let forecast = |row: &Recommendation| {
             let name = market.position(&row.ticker)?;
             Some((name, row.as_of.date(), row.decision.probs?))
@@ -104,7 +116,7 @@ impl Recommendations {
         let forecasts = self.rows.iter().filter_map(forecast).collect();
         let rows = self.rows.into_iter().map(|row| (row.ticker, row.as_of.date(), row.decision));
         let (decisions, strangers) = Timeline::new(market, rows);
-        Followed { model: self.model, days, decisions, forecasts, strangers }
+        Followed { model: self.model, digest, days, decisions, forecasts, strangers }
     }
 }
 
@@ -127,11 +139,18 @@ impl Followed {
         self.strangers
     }
 
+    /// Returns the digest of the recommendations.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
     pub(crate) fn forecasts(&self) -> &[(usize, NaiveDate, LabelProbs)] {
         &self.forecasts
     }
 
     pub(crate) fn inputs(&self) -> (Timeline<Decision>, String, u32) {
-        (self.decisions.clone(), self.model.clone(), self.days)
+        let source = format!("{} {}", self.model, self.digest.short());
+        (self.decisions.clone(), source, self.days)
     }
 }

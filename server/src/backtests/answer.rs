@@ -1,7 +1,8 @@
 //! The answer to a question: everything it says, and what each number means.
 
 use backtest::{
-    Backtest, Day, Detail, Evaluation, Judge, Provenance, Trade, WalkForward, evaluate_while,
+    Backtest, Coverage, Day, Detail, Evaluation, Judge, Provenance, Trade, WalkForward,
+    evaluate_while,
     metrics::{Definition, drawdowns},
     run,
     strategies::{Needs, StrategyInfo},
@@ -20,6 +21,8 @@ use crate::problem::ApiError;
 struct Answer<'a> {
     provenance: &'a Provenance,
     disclaimer: &'static str,
+    /// How much of what it was asked the strategy had an opinion of; none for a rule.
+    coverage: Option<Coverage>,
     evaluation: &'a Evaluation,
     /// What each metric of the evaluation means.
     definitions: Vec<&'static Definition>,
@@ -78,6 +81,7 @@ pub(super) fn answer(
     let answer = Answer {
         provenance: &own.provenance,
         disclaimer: study::disclaimer([strategy, baseline]),
+        coverage: own.coverage,
         definitions: evaluation.estimates.iter().map(|e| e.metric.definition()).collect(),
         evaluation: &evaluation,
         totals: own.totals(),

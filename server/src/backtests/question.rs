@@ -1,7 +1,7 @@
 //! What a backtest can be asked: the parameters of `GET /v1/backtest`, each checked before
 //! anything is computed.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use backtest::{
     BacktestError, Config, Costs, Fold, Limits, Market, WalkForward, Window,
@@ -285,8 +285,9 @@ impl Question {
     }
 
     /// Names the question: equal ones of equal data have equal answers.
-    pub(super) fn id(&self, snapshot: Digest, followed: &impl fmt::Display) -> Digest {
+    pub(super) fn id(&self, snapshot: Digest, followed: Option<Digest>) -> Digest {
         let question = serde_json::to_string(self).unwrap_or_default();
+        let followed = followed.map(|digest| digest.to_string()).unwrap_or_default();
         Digest::of(format!("{snapshot} {followed} {question}"))
     }
 }

@@ -84,6 +84,14 @@ fn header(sheet: &TearSheet<'_>) -> Markup {
                 @if costs.borrow_bps > 0.0 { ", " (number(costs.borrow_bps, 0)) " bp a year on short positions" }
                 "."
             }
+            @if let Some(coverage) = sheet.backtest.coverage {
+                p class="lede" {
+                    "Recommendations for " (number(coverage.found as f64, 0)) " of "
+                    (number(coverage.asked as f64, 0)) " names on days of decision"
+                    @if let Some(share) = coverage.share() { " (" (number(100.0 * share, 1)) " %)" }
+                    "; the others were held in cash."
+                }
+            }
             p class="bias" { b { "Bias. " } (provenance.bias) }
             p class="disclaimer" { (sheet.disclaimer) }
         }

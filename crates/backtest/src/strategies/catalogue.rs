@@ -79,7 +79,7 @@ pub struct Inputs {
     pub consensus: Option<Timeline<f64>>,
     /// Labels by the day each became known.
     pub labels: Option<Timeline<Label>>,
-    /// Recommendations, the name of the model, and after how many days they are old.
+    /// Recommendations, which they are, and after how many days they are old.
     pub decisions: Option<(Timeline<Decision>, String, u32)>,
 }
 
@@ -115,8 +115,8 @@ impl StrategyInfo {
             }
             "class_prior" => Box::new(ClassPrior::new(inputs.labels.clone()?, None)),
             "decisions" => {
-                let (decisions, model, days) = inputs.decisions.clone()?;
-                Box::new(FollowDecisions::new(model, decisions, days))
+                let (decisions, source, days) = inputs.decisions.clone()?;
+                Box::new(FollowDecisions::new(source, decisions, days))
             }
             _ => return None,
         })

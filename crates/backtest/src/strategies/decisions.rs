@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use domain::{Label, LabelProbs};
 use serde::{Deserialize, Serialize};
 
-use crate::{Choice, Frame, Strategy, Timeline};
+use crate::{Choice, Coverage, Frame, Strategy, Timeline};
 
 /// A recommendation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -36,32 +36,39 @@ fn weigh(sides: impl Iterator<Item = i8>, names: usize, weights: &mut [f64]) {
 /// Follows the latest recommendation of each name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FollowDecisions {
-    model: String,
+    source: String,
     decisions: Timeline<Decision>,
     days: u32,
+    coverage: Coverage,
 }
 
 impl FollowDecisions {
-    /// Follows recommendations of a model that are at most `days` days old.
+    /// Follows recommendations that are at most `days` days old; `source` says which they are.
     #[must_use]
-    pub fn new(model: String, decisions: Timeline<Decision>, days: u32) -> Self {
-        Self { model, decisions, days }
+    pub fn new(source: String, decisions: Timeline<Decision>, days: u32) -> Self {
+        Self { source, decisions, days, coverage: Coverage::default() }
     }
 }
 
 impl Strategy for FollowDecisions {
     fn name(&self) -> String {
-        format!("decisions({}, days={})", self.model, self.days)
+        format!("decisions({}, days={})", self.source, self.days)
     }
 
     fn decide(&mut self, frame: &Frame<'_>, weights: &mut [f64]) -> Choice {
-        let side = |name| {
-            let decision = self.decisions.latest(frame, name, self.days);
-            decision.map_or(0, |decision| position_of(decision.label))
-        };
-        let listed = (0..frame.width()).filter(|name| frame.is_listed(*name)).count();
+        let latest = |name| self.decisions.latest(frame, name, self.days);
+        let side = |name| latest(name).map_or(0, |decision| position_of(decision.label));
+        let is_listed = |name: &usize| frame.is_listed(*name);
+        let listed = (0..frame.width()).filter(is_listed).count();
+        let found = (0..frame.width()).filter(is_listed).filter(|name| latest(*name).is_some());
+        self.coverage.asked += listed;
+        self.coverage.found += found.count();
         weigh((0..frame.width()).map(side), listed, weights);
         Choice::Rebalance
+    }
+
+    fn coverage(&self) -> Option<Coverage> {
+        Some(self.coverage)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The leak proof on the real snapshot: changing the future moves nothing, changing the
 //! past does, and a feature that looks ahead is caught.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, error::Error as _, sync::Arc};
 
 use datafusion::arrow::{
     array::{
@@ -87,8 +87,10 @@ async fn a_feature_that_looks_ahead_is_caught() {
         std::fs::write(&path, format!("{header}{expression}\n")).unwrap();
         let proof = LeakProof::new(&snapshot, FeatureInfo::load(&path).unwrap()).await;
         let (ticker, as_of) = ("KO".parse().unwrap(), "2015-06-30".parse().unwrap());
-        proof.map_err(|error| error.to_string())?.case(&ticker, as_of, 7, render).await.unwrap();
-        Ok::<_, String>(())
+        let proof = proof.map_err(|error| error.to_string())?;
+        let case = proof.case(&ticker, as_of, 7, render).await;
+        let cause = |error: LakeError| error.source().map(ToString::to_string).unwrap_or_default();
+        case.map(drop).map_err(cause)
     };
     let later = [
         // A comparison of some dates would miss those that look ahead on other days.
@@ -104,6 +106,14 @@ async fn a_feature_that_looks_ahead_is_caught() {
         let said = prove(expression).await.unwrap_err();
         assert!(said.contains("tomorrow.sql: "), "{expression}: {said}");
         assert!(["ahead", "before it", "OVER w", "records only"].iter().any(|w| said.contains(w)));
+    }
+    for (wrong, reason) in [
+        ("ts_mean(close, CASE WHEN close > 20 THEN 5 ELSE 20 END) OVER w", "the same number"),
+        ("lag(close, CASE WHEN close > 20 THEN 1 ELSE 2 END) OVER w", "the same number"),
+        ("ts_quantile(close, 5, 1.5) OVER w", "a share of 0 to 1"),
+    ] {
+        let said = prove(wrong).await.unwrap_err();
+        assert!(said.contains(reason), "{wrong}: {said}");
     }
     for causal in ["close / lag(close) OVER w - 1 -- of a day", "ts_mean(close, 5) OVER w / close"]
     {

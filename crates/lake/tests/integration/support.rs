@@ -5,18 +5,29 @@ use std::{
     time::Instant,
 };
 
-use domain::FixedClock;
+use domain::{Digest, FixedClock};
 use indicatif::ProgressBar;
 use lake::{
     BuildOptions, BuildReport, LakeError, ProviderList, Snapshot, SourceList, Universe,
     build_snapshot,
 };
 
-/// Returns the data directory: `R2R_DATA_DIR`, relative to the repository root
-/// as the Makefile sets it, or `data` there.
+/// Returns the data directory of the tests, in which they build snapshots as of a day of their
+/// own; its packages are those of the user's (`R2R_DATA_DIR`, relative to the repository root as
+/// the Makefile sets it, or `data` there).
 pub(crate) fn data_dir() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.join(std::env::var_os("R2R_DATA_DIR").unwrap_or_else(|| "data".into()))
+    let user = root.join(std::env::var_os("R2R_DATA_DIR").unwrap_or_else(|| "data".into()));
+    let packages = user.join("packages");
+    std::fs::create_dir_all(&packages).unwrap();
+    let packages = packages.canonicalize().unwrap();
+    let place = Digest::of(packages.as_os_str().as_encoded_bytes()).short();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("lake-{place}"));
+    std::fs::create_dir_all(&dir).unwrap();
+    match std::os::unix::fs::symlink(packages, dir.join("packages")) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{error}"),
+        _ => dir,
+    }
 }
 
 /// Builds the universe R20 with given configuration.

@@ -6,7 +6,8 @@ use datafusion::arrow::{array::AsArray, datatypes::TimestampMicrosecondType};
 use domain::Digest;
 use flate2::{Compression, write::GzEncoder};
 use lake::{
-    BuildReport, Kind, LakeError, PackageCache, Quarantined, SnapshotStore, SourceList, Universe,
+    BuildReport, Kind, LakeError, PackageCache, Quarantined, Snapshot, SnapshotStore, SourceList,
+    Universe,
 };
 
 use crate::{support::build, synthetic::zip};
@@ -21,22 +22,37 @@ fn build_bars(
     columns: &str,
     known_at: &str,
 ) -> Result<BuildReport, LakeError> {
-    let wheel = zip(&[(member, content)]);
+    let keys = format!(
+        "columns={{{columns}}}\nconstants={{basis='total_return_adjusted'}}\nknown_at={known_at}\n"
+    );
+    build_tables(dir, &[("bars", member, content, &keys)])
+}
+
+/// Builds a universe of tables: kind, member, content and keys of each.
+fn build_tables(
+    dir: &Path,
+    tables: &[(&str, &str, &[u8], &str)],
+) -> Result<BuildReport, LakeError> {
+    let files: Vec<_> = tables.iter().map(|(_, member, content, _)| (*member, *content)).collect();
+    let wheel = zip(&files);
+    let members = tables.iter().map(|(kind, member, ..)| format!("{kind}='{member}'\n"));
     let list = format!(
         "[mine]\npackage='r2r-no-such-table'\nversion='1'\narchive='wheel'\nsha256='{}'\n\
-         licence='MIT'\nredistributable=true\nentitlement='licensed'\n\
-         [mine.members]\nbars='{member}'\n",
-        Digest::of(&wheel)
+         licence='MIT'\nredistributable=true\nentitlement='licensed'\n[mine.members]\n{}",
+        Digest::of(&wheel),
+        members.collect::<String>()
     );
     let sources = SourceList::parse("sources.toml", &list).unwrap();
     let path = PackageCache::new(dir.join("packages")).path(sources.get("mine").unwrap());
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, wheel).unwrap();
+    let feeds = tables.iter().map(|(kind, .., keys)| {
+        format!("[[feeds]]\nkind='{kind}'\nsource='mine'\nformat='table'\n[feeds.table]\n{keys}")
+    });
     let universe = format!(
         "id='MINE'\ntitle='mine'\nbias='made up'\n\
-         names=[{{ticker='AAA',company='Alpha',issuer_ciks=[1],aliases=['Alpha']}}]\n\
-         [[feeds]]\nkind='bars'\nsource='mine'\nformat='table'\n[feeds.table]\n\
-         columns={{{columns}}}\nconstants={{basis='total_return_adjusted'}}\nknown_at={known_at}\n"
+         names=[{{ticker='AAA',company='Alpha',issuer_ciks=[1],aliases=['Alpha']}}]\n{}",
+        feeds.collect::<String>()
     );
     let universe = Universe::parse("universe.toml", &universe).unwrap();
     build(dir, &sources, &universe, "2026-01-01T00:00:00Z")
@@ -92,6 +108,36 @@ fn a_session_is_not_known_before_it_is_over() {
     refused(csv(content, COLUMNS, "{column='day'}"), "known at midnight");
     let early = "{column='at',time='16:00',zone='America/New_York'}";
     refused(csv(content, COLUMNS, early), "it is known before its session");
+}
+
+#[tokio::test]
+async fn a_dividend_of_the_whole_price_leaves_none_behind_it() {
+    let days = [1, 2, 3, 6, 7, 8, 9, 10, 13, 14, 15, 16];
+    let days = days.map(|day| format!("AAA,2024-05-{day:02},11\n")).concat();
+    let bars = format!("symbol,day,close\n{days}");
+    let known = format!("known_at={AT_CLOSE}\n");
+    let bar_keys = format!("columns={{{COLUMNS}}}\nconstants={{basis='raw'}}\n{known}");
+    let paid_keys = format!(
+        "columns={{ticker='symbol',ex_date='day',value='paid'}}\n\
+         constants={{action='dividend'}}\n{known}"
+    );
+    for (paid, after) in [("1.1", true), ("11", false), ("12.5", false)] {
+        let actions = format!("symbol,day,paid\nAAA,2024-05-16,{paid}\n");
+        let dir = tempfile::tempdir().unwrap();
+        let tables = [
+            ("bars", "bars.csv", bars.as_bytes(), &*bar_keys),
+            ("actions", "actions.csv", actions.as_bytes(), &*paid_keys),
+        ];
+        let report = build_tables(dir.path(), &tables).unwrap();
+        let snapshot = Snapshot::open(&report.dir).await.unwrap();
+        let feature = ["ret_10d".to_owned()];
+        let defined = async |day: &str| {
+            let as_of = day.parse().unwrap();
+            !snapshot.values(&"AAA".parse().unwrap(), as_of, &feature).await.unwrap().is_empty()
+        };
+        assert!(defined("2024-05-15").await, "{paid}");
+        assert_eq!(defined("2024-05-16").await, after, "{paid}");
+    }
 }
 
 #[test]

@@ -87,6 +87,10 @@ fn lines_that_are_no_answers_are_refused_by_number() {
         (format!("{aapl}\n{aapl}"), ":2: AAPL as of 2020-01-02 stands in line 1 too"),
         (format!("{aapl}\n{{}}"), ":2: missing field"),
         (format!("{aapl}\n{{\"receipt\":{{}}}}"), ":2: missing field"),
+        (
+            aapl.replace(r#""Buy"}"#, r#""Buy","probs":[0.1,0.1,0.5,0.2,0.1]}"#),
+            ":1: Buy is recommended where Hold is most probable",
+        ),
         ("nothing".to_owned(), ":1: "),
     ] {
         let error = read(&text).unwrap_err();

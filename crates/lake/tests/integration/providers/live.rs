@@ -416,6 +416,18 @@ async fn a_filing_is_read_from_the_moment_it_was_shown_on() {
 }
 
 #[tokio::test]
+async fn prices_of_which_none_can_be_read_stop_the_build() {
+    let feeds = "[[feeds]]\nkind = \"bars\"\nprovider = \"yahoo\"\n\n\
+                 [[feeds]]\nkind = \"actions\"\nprovider = \"yahoo\"\n\n";
+    let text = format!("{}{feeds}{}symbols = {{ bars = \"APPLE\" }}\n", header(), names(&live()));
+    let universe = universe(&text);
+    // All of them were asked for too early.
+    let bench = fetched(&universe, vec![chart()]).await;
+    let error = build(bench.dir.path(), &universe).unwrap_err().to_string();
+    assert!(error.contains("feed bars of yahoo is not valid: none of its "), "{error}");
+}
+
+#[tokio::test]
 async fn every_provider_can_be_a_feed() {
     let text = format!(
         "{}{}{}",
