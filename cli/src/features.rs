@@ -275,9 +275,14 @@ async fn get(args: &Get, data_dir: &Path) -> anyhow::Result<()> {
     let last = snapshot.range().map(|(_, last)| AsOf::end_of(last));
     let as_of = args.as_of.or(last).context("the snapshot has no closes; run `r2r data build`")?;
     let features = snapshot.values(&args.ticker, as_of, &args.features).await?;
+    let has_value = |name: &String| features.iter().any(|feature| feature.name == *name);
+    let undefined = args.features.iter().filter(|name| !has_value(name));
     if args.json {
         for feature in &features {
             say!("{}", serde_json::to_string(feature)?);
+        }
+        for name in undefined {
+            say!("{}", serde_json::json!({ "name": name, "value": null }));
         }
         return Ok(());
     }
@@ -287,8 +292,7 @@ async fn get(args: &Get, data_dir: &Path) -> anyhow::Result<()> {
         let _ = write!(line, "  known {}", feature.provenance.known_at.format("%Y-%m-%d %H:%MZ"));
         say!("{line}  {}", feature.provenance.source);
     }
-    let has_value = |name: &String| features.iter().any(|feature| feature.name == *name);
-    for name in args.features.iter().filter(|name| !has_value(name)) {
+    for name in undefined {
         say!("  {name:<24} {:>16}", "no value");
     }
     Ok(())

@@ -10,20 +10,23 @@ use inference::{
     EngineConfig, Priority, WorkerCommand, WriteRequest, Writer,
     model::{self, ModelManifest},
 };
-use lake::Snapshot;
+use lake::{DEFAULT_UNIVERSE, Snapshot};
 
 use crate::screen::{self, say};
 
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  r2r thesis AAPL --as-of 2022-09-30\n  r2r thesis JPM --json\n  r2r thesis MSFT --show prompt"
+    after_help = "Examples:\n  r2r thesis AAPL --as-of 2022-09-30\n  r2r thesis JPM --json\n  r2r thesis MSFT --show prompt\n  r2r thesis NVDA --universe SYN10"
 )]
 pub(crate) struct Args {
-    /// Ticker of the snapshot's universe, e.g. AAPL.
+    /// Ticker of the universe, e.g. AAPL.
     ticker: Ticker,
     /// Date whose knowledge may be used, YYYY-MM-DD; the snapshot's last by default.
     #[arg(long)]
     as_of: Option<AsOf>,
+    /// Universe whose current snapshot is read.
+    #[arg(long, default_value = DEFAULT_UNIVERSE)]
+    universe: String,
     /// Seed of the sampler: another seed gives another wording.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -52,7 +55,7 @@ enum Show {
 }
 
 pub(crate) async fn run(args: &Args, data_dir: &Path) -> anyhow::Result<()> {
-    let snapshot = Snapshot::open_current(data_dir).await?;
+    let snapshot = Snapshot::open_universe(data_dir, &args.universe).await?;
     let last = snapshot.range().map(|(_, last)| AsOf::end_of(last));
     let as_of = args.as_of.or(last).context("the snapshot has no closes; run `r2r data build`")?;
     let read = snapshot.read(&args.ticker, as_of).await?;

@@ -28,6 +28,9 @@ include!(concat!(env!("OUT_DIR"), "/sql_files.rs"));
 const FORBIDDEN: [&str; 7] =
     ["now(", "current_date", "current_time", "random(", "uuid(", "today(", "information_schema"];
 
+/// Largest file of the user's own: planning goes as deep as an expression is long.
+const OWN_BYTES_MAX: usize = 8 << 10;
+
 /// A feature file: what its header says, and its query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureInfo {
@@ -125,7 +128,7 @@ impl FeatureInfo {
             formula: header.take("formula")?,
             file: file.to_owned(),
             is_own: false,
-            sql: sql.join("\n").trim().to_owned(),
+            sql: sql.join("\n").trim().trim_end_matches(';').to_owned(),
         };
         if let Some(unknown) = header.keys.keys().next() {
             return Err(header.bad(format!("its header has an unknown key {unknown:?}")));
@@ -171,8 +174,17 @@ impl FeatureInfo {
     /// # Errors
     /// Fails when the file cannot be read or its header is not valid.
     pub fn load(path: &Path) -> Result<Vec<Self>, LakeError> {
+        let file = path.display().to_string();
+        if !fs::metadata(path).map_err(LakeError::io("read", path))?.is_file() {
+            return Err(LakeError::feature(&file, "it is no regular file"));
+        }
         let text = fs::read_to_string(path).map_err(LakeError::io("read", path))?;
-        let mut features = Self::parse_file(&path.display().to_string(), &text)?;
+        if text.len() > OWN_BYTES_MAX {
+            let reason = format!("it has more than {OWN_BYTES_MAX} bytes: divide it");
+            return Err(LakeError::feature(&file, reason));
+        }
+        // Some editors begin a file with a mark of its encoding.
+        let mut features = Self::parse_file(&file, text.trim_start_matches('\u{feff}'))?;
         features.iter_mut().for_each(|feature| feature.is_own = true);
         Ok(features)
     }

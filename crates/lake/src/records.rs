@@ -27,7 +27,7 @@ pub(crate) use self::rows::{
     Action, ActionType, Article, Bar, Estimate, Fact, Filing, FilingText, IndexBar, Observation,
     PriceBasis, Record, Transaction,
 };
-pub(crate) use self::table::{finish, time_type};
+pub(crate) use self::table::{as_uri, finish, time_type};
 pub(crate) use self::{
     bars::{read_wide_closes, read_wide_index, read_wide_returns},
     facts::{filing_url, read_facts},

@@ -8,7 +8,7 @@ use std::{
 use domain::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::{Embargo, Entitlement, LakeError};
+use crate::{Embargo, Entitlement, LakeError, records::as_uri};
 
 /// How a package is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +101,7 @@ impl Source {
     /// `pkg:pypi/skfolio@1.12.2#skfolio/datasets/data/sp500_dataset.csv.gz`.
     #[must_use]
     pub fn url(&self, member: &str) -> String {
-        format!("{}#{member}", self.package_url())
+        as_uri(&format!("{}#{member}", self.package_url())).into_owned()
     }
 
     /// Returns a person's name for the source, e.g. `skfolio 1.12.2`.

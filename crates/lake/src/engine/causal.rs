@@ -14,8 +14,17 @@ use datafusion::{
 /// Window functions whose value depends on later rows, whatever their frame.
 const LOOKING_AHEAD: [&str; 4] = ["lead", "ntile", "percent_rank", "cume_dist"];
 
-/// Returns why a query depends on something else than records; none where it does not.
+/// Returns why a query depends on something else than records, or may have no end; none where
+/// neither is so.
 pub(super) fn impurity(plan: &LogicalPlan) -> Option<String> {
+    let mut is_recursive = false;
+    let walked = plan.apply_with_subqueries(|node| {
+        is_recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
+        Ok::<_, DataFusionError>(TreeNodeRecursion::Continue)
+    });
+    if walked.is_ok() && is_recursive {
+        return Some("a query that reads itself (WITH RECURSIVE) may have no end".to_owned());
+    }
     find(plan, &|expression| match expression {
         Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
             Some(format!("a feature depends on records only, not on {}()", call.func.name()))

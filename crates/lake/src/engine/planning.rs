@@ -107,7 +107,9 @@ pub(super) async fn inline(
 
 async fn logical(state: &SessionState, file: &str, sql: &str) -> Result<LogicalPlan, LakeError> {
     let plan = state.create_logical_plan(sql).await;
-    let plan = plan.map_err(|error| LakeError::feature(file, error.to_string()))?;
+    // An error of the planner may have several lines.
+    let line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plan = plan.map_err(|error| LakeError::feature(file, line(error.to_string())))?;
     if matches!(
         plan,
         LogicalPlan::Ddl(_)

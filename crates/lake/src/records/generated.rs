@@ -64,7 +64,7 @@ impl<'u> Generated<'u> {
     /// What stands for the files of the source.
     fn members(&self) -> Vec<String> {
         let Market { seed, signal, days, first } = self.market;
-        vec![format!("seed {seed}, signal {signal}, {days} days from {first}")]
+        vec![format!("seed={seed}&signal={signal}&days={days}&first={first}")]
     }
 
     fn head(

@@ -1,6 +1,6 @@
 //! Rows to record batches: sorted, unique, with the columns all kinds share.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use chrono::{Datelike, NaiveDate};
 use datafusion::arrow::{
@@ -87,14 +87,36 @@ fn head_columns<R>(has_ticker: bool, rows: &[(Head, R)]) -> Vec<(&'static str, A
     columns.extend([
         ("source_id", strings(heads().map(|h| &*h.source_id))),
         ("source", strings(heads().map(|h| &*h.source))),
-        ("url", strings(heads().map(|h| &*h.url))),
+        ("url", strings(heads().map(|h| as_uri(&h.url)))),
         ("event_time", times(heads().map(|h| micros(h.event_time)))),
         ("known_at", times(heads().map(|h| micros(h.known_at)))),
     ]);
     columns
 }
 
-pub(super) fn strings<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+/// Writes what no URI may contain as percent codes (RFC 3986): a member with a space in its
+/// name, an address in other letters. An answer that cites it would not be valid otherwise.
+pub(crate) fn as_uri(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let may_stay = |at: usize, byte: u8| match byte {
+        b'%' => is_hex(at + 1) && is_hex(at + 2),
+        _ => byte.is_ascii_alphanumeric() || b"-._~:/?#@!$&'()*+,;=".contains(&byte),
+    };
+    if bytes.iter().enumerate().all(|(at, byte)| may_stay(at, *byte)) {
+        return Cow::Borrowed(text);
+    }
+    let mut uri = String::with_capacity(text.len() + 16);
+    for (at, byte) in bytes.iter().enumerate() {
+        match may_stay(at, *byte) {
+            true => uri.push(char::from(*byte)),
+            false => _ = write!(uri, "%{byte:02X}"),
+        }
+    }
+    Cow::Owned(uri)
+}
+
+pub(super) fn strings(values: impl Iterator<Item = impl AsRef<str>>) -> ArrayRef {
     let mut builder = StringViewBuilder::new().with_deduplicate_strings();
     values.for_each(|v| builder.append_value(v));
     Arc::new(builder.finish())
@@ -137,4 +159,21 @@ fn days(date: NaiveDate) -> i32 {
 /// The type of time columns.
 pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_uri_may_contain_is_written_as_codes() {
+        for (given, expected) in [
+            ("pkg:pypi/a@1#data/b+c.csv.gz", "pkg:pypi/a@1#data/b+c.csv.gz"),
+            ("pkg:pypi/a@1#my data.csv", "pkg:pypi/a@1#my%20data.csv"),
+            ("https://x.org/a%20b?q=[1]", "https://x.org/a%20b?q=%5B1%5D"),
+            ("https://x.org/100%/é", "https://x.org/100%25/%C3%A9"),
+        ] {
+            assert_eq!(as_uri(given), expected);
+        }
+    }
 }

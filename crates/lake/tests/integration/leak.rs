@@ -83,14 +83,16 @@ async fn a_feature_that_looks_ahead_is_caught() {
     let header = "-- name: tomorrow\n-- title: the next day\n-- section: technicals\n\
                   -- unit: change\n-- kind: bars\n-- formula: planted\n";
     let snapshot = support::snapshot().await;
+    let said = |error: LakeError| {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        format!("{error} {cause}")
+    };
     let prove = async |expression: &str| {
         std::fs::write(&path, format!("{header}{expression}\n")).unwrap();
-        let proof = LeakProof::new(&snapshot, FeatureInfo::load(&path).unwrap()).await;
+        let own = FeatureInfo::load(&path).map_err(said)?;
+        let proof = LeakProof::new(&snapshot, own).await.map_err(said)?;
         let (ticker, as_of) = ("KO".parse().unwrap(), "2015-06-30".parse().unwrap());
-        let proof = proof.map_err(|error| error.to_string())?;
-        let case = proof.case(&ticker, as_of, 7, render).await;
-        let cause = |error: LakeError| error.source().map(ToString::to_string).unwrap_or_default();
-        case.map(drop).map_err(cause)
+        proof.case(&ticker, as_of, 7, render).await.map(drop).map_err(said)
     };
     let later = [
         // A comparison of some dates would miss those that look ahead on other days.
@@ -111,6 +113,11 @@ async fn a_feature_that_looks_ahead_is_caught() {
         ("ts_mean(close, CASE WHEN close > 20 THEN 5 ELSE 20 END) OVER w", "the same number"),
         ("lag(close, CASE WHEN close > 20 THEN 1 ELSE 2 END) OVER w", "the same number"),
         ("ts_quantile(close, 5, 1.5) OVER w", "a share of 0 to 1"),
+        (
+            "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT i AS value FROM n",
+            "may have no end",
+        ),
+        (&*["close"; 2000].join(" + "), "divide it"),
     ] {
         let said = prove(wrong).await.unwrap_err();
         assert!(said.contains(reason), "{wrong}: {said}");
