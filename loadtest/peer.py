@@ -31,6 +31,8 @@ PACKAGE = "llama-cpp-python==0.3.36"
 SLOTS = 8
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 FORMS = ["sentences", "choices"]
+# The model r2r serves where no other is named.
+DEFAULT = "smollm2-135m-r2r"
 DATES = ["2006-03-31", "2010-06-30", "2014-09-30", "2018-12-31", "2022-09-30"]
 # llama-server queues without a bound, so r2r is let queue too.
 SETTINGS = NOTHING_KEPT | {"R2R_SERVER__ENGINE__LATENCY_MAX_MS": "600000"}
@@ -238,7 +240,7 @@ def main() -> int:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     binary = args.peer or build(REPOSITORY / "target/loadtest/peer")
-    model = args.model or next((args.data_dir / "models").glob("*q4_0*.gguf"))
+    model = args.model or max((args.data_dir / "models").glob(f"{DEFAULT}.*.gguf"))
     r2r = args.server.with_name("r2r")
     # One case more than needed: the first of each round warms up.
     names = ["AAPL", "MSFT", "JPM", "XOM", "PEP", "GE", "KO", "PG", "JNJ", "WMT"]

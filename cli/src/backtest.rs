@@ -162,7 +162,8 @@ async fn run_one(args: &Run, data_dir: &Path) -> anyhow::Result<()> {
     let config = &data.config;
     progress.set_message(format!("running {}", info.name));
     let make = |info| data.strategy(info);
-    let backtest = run_strategy(data.market(), make(info)?.as_mut(), config, Detail::Full)?;
+    let mut backtest = run_strategy(data.market(), make(info)?.as_mut(), config, Detail::Full)?;
+    data.warn(info, &mut backtest);
     let other = run_strategy(data.market(), make(baseline)?.as_mut(), config, Detail::Equity)?;
     let other = (info.name != baseline.name).then_some(other);
     progress.set_message("resampling");
@@ -220,7 +221,9 @@ async fn compare(args: &Compare, data_dir: &Path) -> anyhow::Result<()> {
     progress.set_message("running strategies");
     let never = std::sync::atomic::AtomicBool::new(false);
     let mut runs = sweep(data.market(), config, all, Detail::Full, |_| progress.inc(1), &never)?;
-    let other = runs.pop().context("the baseline has not run")?;
+    let mut other = runs.pop().context("the baseline has not run")?;
+    runs.iter_mut().zip(&infos).for_each(|(run, info)| data.warn(info, run));
+    data.warn(baseline, &mut other);
     let mut judge = args.judging.judge(config.seed);
     judge.trial_sharpes = runs.iter().filter_map(|run| daily_sharpe(&run.returns)).collect();
     progress.set_message("resampling");
@@ -231,7 +234,9 @@ async fn compare(args: &Compare, data_dir: &Path) -> anyhow::Result<()> {
     }
     progress.finish_and_clear();
     comparison(&runs, &rows, &other, args.out.as_deref())?;
-    say!("bias: {}", other.provenance.bias);
+    // Of a run that follows a model there is more to say.
+    let biases = runs.iter().chain([&other]).map(|run| run.provenance.bias.as_str());
+    say!("bias: {}", biases.max_by_key(|bias| bias.len()).unwrap_or_default());
     Ok(())
 }
 

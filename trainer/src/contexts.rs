@@ -28,8 +28,6 @@ pub(crate) struct Contexts {
 /// Confidence of intervals.
 pub(crate) const CONFIDENCE: f64 = 0.95;
 
-/// Fewer blocks than these say nothing of how sure a mean is.
-const BLOCKS_MIN: usize = 5;
 /// Calendar days a session.
 const DAYS_A_SESSION: f64 = 365.25 / 252.0;
 
@@ -40,9 +38,8 @@ pub(crate) fn bootstrap(dates: &[AsOf], seed: u64) -> Option<Resampling> {
     let days = (last.instant() - first.instant()).num_days().max(1) as f64;
     let horizon = HORIZONS.into_iter().max()? as f64 * DAYS_A_SESSION;
     let block = (dates.len() as f64 * horizon / days).round().max(1.0);
-    let mean_block = block as u32;
-    (dates.len() >= BLOCKS_MIN * mean_block as usize)
-        .then_some(Resampling::Stationary(Stationary { mean_block, resamples: 2_000, seed }))
+    let stationary = Stationary { mean_block: block as u32, resamples: 2_000, seed };
+    stationary.suits(dates.len()).then_some(Resampling::Stationary(stationary))
 }
 
 /// One context, read as serving reads it.

@@ -6,6 +6,9 @@
 /// Largest tracked file.
 pub(crate) const MAX_BYTES: u64 = 5 * 1024 * 1024;
 
+/// Adapters that we made; [`MAX_BYTES`] holds for them as for everything.
+const ADAPTERS: (&str, &str) = ("models/", ".adapter.gguf");
+
 /// Endings of downloaded data and models: fetched by digest, never committed.
 const FORBIDDEN_ENDINGS: [&str; 2] = [".gguf", ".parquet"];
 
@@ -39,7 +42,9 @@ const LOCK_FILE: &str = "Cargo.lock";
 /// Returns what is wrong with a file by its name and size.
 pub(crate) fn check_blob(path: &str, bytes: u64) -> Option<String> {
     let lower = path.to_ascii_lowercase();
-    if let Some(ending) = FORBIDDEN_ENDINGS.iter().find(|e| lower.ends_with(*e)) {
+    let is_adapter = path.starts_with(ADAPTERS.0) && path.ends_with(ADAPTERS.1);
+    let forbidden = FORBIDDEN_ENDINGS.iter().find(|e| lower.ends_with(*e));
+    if let Some(ending) = forbidden.filter(|_| !is_adapter) {
         return Some(format!("{path}: {ending} files are fetched and never tracked"));
     }
     let limit = MAX_BYTES >> 20;
@@ -114,6 +119,9 @@ mod tests {
             Some("a.txt: 6.0 MiB, more than 5 MiB")
         );
         assert!(check_blob("models/m.GGUF", 1).is_some());
+        assert!(check_blob("data/m.adapter.gguf", 1).is_some());
+        assert_eq!(check_blob("models/m.adapter.gguf", 1), None);
+        assert!(check_blob("models/m.adapter.gguf", 2 * MAX_BYTES).is_some());
         assert!(check_blob("tests/data/bars.parquet", 1).is_some());
         assert_eq!(check_blob("docs/parquet.md", 1), None);
     }

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use backtest::{
-    Config, Forecast, Market, Strategy,
+    Backtest, Config, Forecast, Market, Strategy,
     strategies::{Needs, StrategyInfo},
 };
+use chrono::NaiveDate;
 use indicatif::ProgressBar;
+use inference::model::ModelManifest;
 use lake::Snapshot;
-use study::{Followed, Recommendations, Study, StudyError};
+use study::{Followed, Recommendations, Study, StudyError, in_sample};
 
 use super::{decide::recommend, question::Question};
 
@@ -16,6 +18,8 @@ use super::{decide::recommend, question::Question};
 pub(crate) struct Data {
     study: Study,
     followed: Option<Followed>,
+    /// What the model that is followed had seen.
+    trained_until: Option<NaiveDate>,
     pub(crate) config: Config,
 }
 
@@ -33,7 +37,7 @@ impl Data {
         let needs: Vec<Needs> = strategies.iter().map(|info| info.needs).collect();
         let study = Study::read(&snapshot, &needs, progress).await?;
         let config = question.config(study.market())?;
-        let mut data = Self { study, followed: None, config };
+        let mut data = Self { study, followed: None, trained_until: None, config };
         if needs.contains(&Needs::Decisions) {
             let found = match &question.decisions {
                 Some(path) => Recommendations::read(path)?,
@@ -44,7 +48,15 @@ impl Data {
                     recommend(&snapshot, (market, config), question, data_dir, &kept).await?
                 }
             };
-            data.followed = Some(data.follow(found, question)?);
+            let followed = data.follow(found, question)?;
+            let manifest = match &question.decisions {
+                Some(_) => ModelManifest::find(followed.model()),
+                None => ModelManifest::find(&question.model),
+            };
+            // What is known of a model is known of it by its manifest.
+            let known = manifest.ok().map(|manifest| manifest.trained_until).unwrap_or_default();
+            data.trained_until = known.get(&question.universe).copied();
+            data.followed = Some(followed);
         }
         Ok(data)
     }
@@ -82,6 +94,13 @@ impl Data {
     pub(crate) fn forecasts(&self, info: &StrategyInfo) -> Vec<Forecast> {
         let followed = self.followed.as_ref().filter(|_| info.needs == Needs::Decisions);
         followed.map_or_else(Vec::new, |followed| self.study.forecasts(followed, &self.config))
+    }
+
+    /// Adds to the bias of a run what the model it follows had seen.
+    pub(crate) fn warn(&self, info: &StrategyInfo, run: &mut Backtest) {
+        let trained_until = self.trained_until.filter(|_| info.needs == Needs::Decisions);
+        let said = trained_until.and_then(|until| in_sample(until, &self.config));
+        run.provenance.bias.extend(said);
     }
 
     /// Returns the directory of what is derived from the snapshot.

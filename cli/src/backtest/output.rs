@@ -229,12 +229,13 @@ pub(crate) fn headline(
         sharpe: Estimate {
             metric: Metric::Sharpe,
             value: own,
-            intervals: judge.intervals(|plan| sharpe_distribution(returns, plan)),
+            intervals: judge.intervals(returns.len(), |plan| sharpe_distribution(returns, plan)),
         },
         sharpe_difference: Estimate {
             metric: Metric::SharpeDifference,
             value: difference,
-            intervals: paired.intervals(|plan| sharpe_difference(returns, other, plan)),
+            intervals: paired
+                .intervals(returns.len(), |plan| sharpe_difference(returns, other, plan)),
         },
         cagr: cagr(returns),
         volatility: volatility(returns),

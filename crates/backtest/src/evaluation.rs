@@ -56,14 +56,19 @@ impl Judge {
         Self { bootstraps, confidence: Self::CONFIDENCE, trial_sharpes: Vec::new() }
     }
 
-    /// Returns the interval of a statistic by each bootstrap.
+    /// Returns the interval of a statistic of so many sessions by each bootstrap; none by one
+    /// whose blocks are too long for them.
     pub fn intervals(
         &self,
+        sessions: usize,
         distribution: impl Fn(&Resampling) -> Distribution,
     ) -> Vec<BlockInterval> {
         let interval = |bootstrap: &Stationary| {
-            let found = distribution(&Resampling::Stationary(*bootstrap));
-            BlockInterval { bootstrap: *bootstrap, interval: found.interval(self.confidence) }
+            let found = bootstrap
+                .suits(sessions)
+                .then(|| distribution(&Resampling::Stationary(*bootstrap)));
+            let interval = found.and_then(|found| found.interval(self.confidence));
+            BlockInterval { bootstrap: *bootstrap, interval }
         };
         self.bootstraps.iter().map(interval).collect()
     }
@@ -72,6 +77,7 @@ impl Judge {
 /// A judge at work, who can be stopped before each interval: they are what takes time.
 struct Work<'a> {
     judge: &'a Judge,
+    sessions: usize,
     /// Told how many intervals are done, of how many; false stops the work.
     go_on: &'a dyn Fn(usize, usize) -> bool,
     all: usize,
@@ -80,9 +86,13 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(judge: &'a Judge, metrics: usize, go_on: &'a dyn Fn(usize, usize) -> bool) -> Self {
+    fn new(
+        judge: &'a Judge,
+        (metrics, sessions): (usize, usize),
+        go_on: &'a dyn Fn(usize, usize) -> bool,
+    ) -> Self {
         let all = metrics * judge.bootstraps.len();
-        Self { judge, go_on, all, done: Cell::new(0), is_stopped: Cell::new(false) }
+        Self { judge, sessions, go_on, all, done: Cell::new(0), is_stopped: Cell::new(false) }
     }
 
     fn each(&self, interval: impl Fn(&Stationary) -> Option<Interval>) -> Vec<BlockInterval> {
@@ -90,7 +100,8 @@ impl<'a> Work<'a> {
             let is_wanted = !self.is_stopped.get() && (self.go_on)(self.done.get(), self.all);
             self.is_stopped.set(!is_wanted);
             self.done.set(self.done.get() + 1);
-            let interval = if is_wanted { interval(bootstrap) } else { None };
+            let is_possible = is_wanted && bootstrap.suits(self.sessions);
+            let interval = if is_possible { interval(bootstrap) } else { None };
             BlockInterval { bootstrap: *bootstrap, interval }
         };
         self.judge.bootstraps.iter().map(one).collect()
@@ -138,7 +149,8 @@ pub fn evaluate(
     judge: &Judge,
 ) -> Evaluation {
     let metrics = interval_metrics(backtest, baseline, forecasts);
-    evaluated(backtest, baseline, forecasts, &Work::new(judge, metrics, &|_, _| true))
+    let size = (metrics, backtest.returns.len());
+    evaluated(backtest, baseline, forecasts, &Work::new(judge, size, &|_, _| true))
 }
 
 /// [`evaluate`] as work that can be watched and stopped: `go_on` is told how many intervals
@@ -152,7 +164,7 @@ pub fn evaluate_while(
     go_on: &dyn Fn(usize, usize) -> bool,
 ) -> Option<Evaluation> {
     let metrics = interval_metrics(backtest, baseline, forecasts);
-    let work = Work::new(judge, metrics, go_on);
+    let work = Work::new(judge, (metrics, backtest.returns.len()), go_on);
     let evaluation = evaluated(backtest, baseline, forecasts, &work);
     (!work.is_stopped.get()).then_some(evaluation)
 }

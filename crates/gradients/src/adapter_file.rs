@@ -88,7 +88,8 @@ impl AdapterFile {
     /// Reads an adapter of this program or another.
     ///
     /// # Errors
-    /// Fails when the file is not an adapter, or its matrices are not F32.
+    /// Fails when the file is not an adapter, or its matrices are of another type than
+    /// [`AdapterFile::KINDS`].
     pub fn read(path: &Path) -> Result<Self, EngineError> {
         let file = GgufFile::open(path)?;
         let refuse = |detail: String| EngineError::gguf(path, detail);
@@ -100,31 +101,47 @@ impl AdapterFile {
             .f32("adapter.lora.alpha")
             .ok_or_else(|| refuse("adapter.lora.alpha is missing".into()))?;
         let read = |tensor: &crate::ggml::TensorInfo| {
-            if tensor.kind != Kind::F32 {
+            if !Self::KINDS.contains(&tensor.kind) {
                 let (name, kind) = (&tensor.name, tensor.kind);
-                return Err(refuse(format!("tensor {name} is {kind:?}, expected F32")));
+                return Err(refuse(format!("tensor {name} is {kind:?}, expected F32 or F16")));
             }
             let mut bytes = vec![0; tensor.bytes];
             file.read(tensor, 0, &mut bytes)?;
-            let values = Kind::F32.to_f32(&bytes, tensor.shape[0]);
+            let values = tensor.kind.to_f32(&bytes, tensor.shape[0]);
             Ok((tensor.name.clone(), tensor.shape, values))
         };
         let matrices = file.tensors().iter().map(read).collect::<Result<_, _>>()?;
         Ok(Self { alpha, matrices })
     }
 
-    /// Writes the file for a base of an architecture.
+    /// Types a file may hold matrices in: that of training, and half the bytes.
+    pub const KINDS: [Kind; 2] = [Kind::F32, Kind::F16];
+
+    /// Writes the file for a base of an architecture, with the values as they are.
     ///
     /// # Errors
     /// Fails when the file cannot be written.
     pub fn write(&self, path: &Path, architecture: Architecture) -> Result<(), EngineError> {
+        self.write_as(path, architecture, Kind::F32)
+    }
+
+    /// Writes the file for a base of an architecture, its matrices of a type.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be written.
+    pub fn write_as(
+        &self,
+        path: &Path,
+        architecture: Architecture,
+        kind: Kind,
+    ) -> Result<(), EngineError> {
         let mut writer = GgufWriter::new(self.matrices.len());
         writer.text("general.type", "adapter");
         writer.text("general.architecture", architecture.name());
         writer.text("adapter.type", "lora");
         writer.f32("adapter.lora.alpha", self.alpha);
         for (name, shape, values) in &self.matrices {
-            writer.tensor(name, Kind::F32, *shape, Kind::F32.from_f32(values, shape[0]));
+            writer.tensor(name, kind, *shape, kind.from_f32(values, shape[0]));
         }
         writer.write(path)
     }

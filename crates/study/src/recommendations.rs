@@ -139,6 +139,12 @@ impl Followed {
         self.strangers
     }
 
+    /// Returns the name of the model.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
     /// Returns the digest of the recommendations.
     #[must_use]
     pub const fn digest(&self) -> Digest {

@@ -160,6 +160,18 @@ pub fn disclaimer(strategies: [&StrategyInfo; 2]) -> &'static str {
     if strategies.into_iter().any(is_model) { contract::DISCLAIMER } else { DISCLAIMER }
 }
 
+/// Says of results that follow a model which part of their span it had seen the labels of; none
+/// where it had seen none.
+#[must_use]
+pub fn in_sample(trained_until: NaiveDate, config: &Config) -> Option<String> {
+    (config.start <= trained_until).then(|| {
+        format!(
+            " The model was trained or calibrated on labels of dates to {trained_until}: what it \
+             recommends as of those is not out of sample."
+        )
+    })
+}
+
 /// Returns the span of a question, its open ends filled: from after seven years of sessions,
 /// or a quarter of them where there are fewer, to the last one.
 #[must_use]

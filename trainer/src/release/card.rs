@@ -19,7 +19,7 @@ pub(super) struct Card<'a> {
     pub(super) name: &'a str,
     pub(super) adapter: &'a AdapterFile,
     pub(super) rank: usize,
-    pub(super) adapter_bytes: u64,
+    pub(super) adapter_bytes: usize,
     /// Of the released model.
     pub(super) manifest: &'a ModelManifest,
     /// Of the published file.
@@ -58,7 +58,9 @@ impl Card<'_> {
                 format!("Hugging Face {repository} at {revision}")
             }
         };
-        let merged = self.manifest.adapter.as_ref().map(|adapter| adapter.quantization.name());
+        let adapter = self.manifest.adapter.as_ref();
+        let merged = adapter.map(|adapter| adapter.quantization.name());
+        let released = adapter.map_or_else(String::new, |adapter| adapter.sha256.to_string());
         let rows = [
             ("base", format!("{}: {}, {published}", base.name, base.file)),
             ("SHA-256 of the base", base.sha256.to_string()),
@@ -66,14 +68,15 @@ impl Card<'_> {
             (
                 "adapter",
                 format!(
-                    "rank {}, alpha {}, {:.2} million parameters, {:.1} MB",
+                    "rank {}, alpha {}, {:.2} million parameters, {:.1} MB in 16 bits a value",
                     self.rank,
                     self.adapter.alpha,
                     values as f64 / 1e6,
                     self.adapter_bytes as f64 / 1e6
                 ),
             ),
-            ("SHA-256 of the adapter", record.adapter_sha256.to_string()),
+            ("SHA-256 of the adapter", released),
+            ("of that of training, in 32 bits", record.adapter_sha256.to_string()),
             ("serves as", format!("merged into its base, {}", merged.unwrap_or_default())),
             ("contract it was trained under", record.contract_digest.to_string()),
             ("contract it was measured under", self.evaluation.contract_digest.to_string()),

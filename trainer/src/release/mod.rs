@@ -1,7 +1,7 @@
 //! `r2r-trainer release`: the files under which `models/` knows a trained model.
 //!
 //! ```text
-//! INTO/NAME.adapter.gguf   the adapter
+//! INTO/NAME.adapter.gguf   the adapter, in 16 bits a value
 //! INTO/NAME.toml           the manifest: base, adapter, calibration
 //! INTO/NAME.md             the model card
 //! INTO/NAME.run.json       the record of training, calibration and evaluation
@@ -19,9 +19,10 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, ensure};
+use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use domain::Digest;
-use gradients::AdapterFile;
+use gradients::{AdapterFile, Architecture, ggml::Kind};
 use inference::model::{AdapterRef, ModelManifest, Quantization};
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,6 +31,7 @@ use self::card::Card;
 use crate::{
     calibrate::Fitted,
     config::{RunConfig, Tracking},
+    corpus::Part,
     evaluate::Evaluation,
     rft::Rewards,
     run::{RunDirectory, digest_of},
@@ -105,6 +107,8 @@ pub(crate) fn run(args: &ReleaseArgs) -> anyhow::Result<()> {
     check_contract(&record, &calibration, &evaluation, &args.run)?;
     let base = base(&record)?;
     let file = format!("{}.adapter.gguf", args.name);
+    let adapter = AdapterFile::read(&source)?;
+    let released = halved(&adapter, &base)?;
     let quantization = match args.merged {
         Merged::Bf16 => Quantization::Bf16,
         Merged::Q8_0 => Quantization::Q8_0,
@@ -112,16 +116,20 @@ pub(crate) fn run(args: &ReleaseArgs) -> anyhow::Result<()> {
     let manifest = ModelManifest {
         name: args.name.clone(),
         requantize: None,
-        adapter: Some(AdapterRef { file: file.clone().into(), sha256: digest, quantization }),
+        adapter: Some(AdapterRef {
+            file: file.clone().into(),
+            sha256: Digest::of(&released),
+            quantization,
+        }),
         calibration: calibration.calibration.clone(),
+        trained_until: trained_until(&evaluation),
         ..base.clone()
     };
-    let adapter = AdapterFile::read(&source)?;
     let card = Card {
         name: &args.name,
         rank: adapter.config(&source)?.rank,
         adapter: &adapter,
-        adapter_bytes: fs::metadata(&source)?.len(),
+        adapter_bytes: released.len(),
         manifest: &manifest,
         base: &base,
         record: &record,
@@ -132,7 +140,7 @@ pub(crate) fn run(args: &ReleaseArgs) -> anyhow::Result<()> {
     let place = |name: String| args.into.join(name);
     // What names the others comes last.
     let files = [
-        (place(file), fs::read(&source)?),
+        (place(file), released),
         (
             place(format!("{}.run.json", args.name)),
             (serde_json::to_string_pretty(&written_down)? + "\n").into_bytes(),
@@ -160,6 +168,16 @@ fn measured<'v, T: Deserialize<'v>>(
     })
 }
 
+/// The last validation date of each universe: early stopping and calibration looked at its label.
+fn trained_until(evaluation: &Evaluation) -> BTreeMap<String, NaiveDate> {
+    let parts = evaluation.dates.iter();
+    let last = parts.filter_map(|(universe, parts)| {
+        let [_, last] = parts.get(Part::Validation.key())?;
+        Some((universe.clone(), *last))
+    });
+    last.collect()
+}
+
 /// Refuses measurements under prompts, grammars or rules that are not those of serving.
 fn check_contract(
     record: &RunRecord,
@@ -179,6 +197,18 @@ fn check_contract(
         );
     }
     Ok(())
+}
+
+/// Returns the file of an adapter in 16 bits a value, whose rounding is a tenth of that of
+/// the types it is merged into.
+fn halved(adapter: &AdapterFile, base: &ModelManifest) -> anyhow::Result<Vec<u8>> {
+    let name = base.architecture.name();
+    let architecture = Architecture::ALL.into_iter().find(|known| known.name() == name);
+    let architecture = architecture.with_context(|| format!("{name} cannot be trained"))?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("adapter.gguf");
+    adapter.write_as(&path, architecture, Kind::F16)?;
+    Ok(fs::read(path)?)
 }
 
 /// Returns the manifest of the published file the run was trained over.

@@ -16,6 +16,17 @@ pub struct Stationary {
     pub seed: u64,
 }
 
+/// Fewer blocks than these say nothing of how sure a statistic is.
+const BLOCKS_MIN: usize = 5;
+
+impl Stationary {
+    /// Tells whether a series of so many days has blocks enough.
+    #[must_use]
+    pub const fn suits(&self, days: usize) -> bool {
+        days >= BLOCKS_MIN * self.mean_block as usize
+    }
+}
+
 /// Where resamples come from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resampling {

@@ -1,20 +1,28 @@
 //! The manifest that names a model file and everything needed to trust it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
+use chrono::NaiveDate;
 use domain::{Calibration, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, ModelError};
 
-/// The files of `models/`.
-const BUILTIN: [(&str, &str); 1] = [(
-    "models/smollm2-135m-instruct.toml",
-    include_str!("../../../../models/smollm2-135m-instruct.toml"),
-)];
+/// The manifests of `models/`.
+const BUILTIN: [(&str, &str); 2] = [
+    ("models/smollm2-135m-r2r.toml", include_str!("../../../../models/smollm2-135m-r2r.toml")),
+    (
+        "models/smollm2-135m-instruct.toml",
+        include_str!("../../../../models/smollm2-135m-instruct.toml"),
+    ),
+];
+
+/// The adapters they name.
+const ADAPTERS: [&[u8]; 1] = [include_bytes!("../../../../models/smollm2-135m-r2r.adapter.gguf")];
 
 /// One model of `models/*.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +54,10 @@ pub struct ModelManifest {
     /// none is given.
     #[serde(default)]
     pub calibration: Calibration,
+    /// By universe the last date whose label had a say in training or calibration: what is said
+    /// as of an earlier one is not out of sample.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trained_until: BTreeMap<String, NaiveDate>,
 }
 
 /// Where a model file is published.
@@ -83,7 +95,8 @@ pub struct Requantize {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterRef {
-    /// GGUF file, in the directory of the manifest where it is not an absolute path.
+    /// GGUF file, in the directory of the manifest where it is not an absolute path; that of
+    /// a built-in model is part of the program.
     pub file: PathBuf,
     /// SHA-256 of the file.
     pub sha256: Digest,
@@ -126,6 +139,13 @@ pub enum ChatTemplate {
     Chatml,
 }
 
+impl AdapterRef {
+    /// Returns the bytes of an adapter that is part of the program.
+    pub(super) fn builtin(&self) -> Option<&'static [u8]> {
+        ADAPTERS.into_iter().find(|bytes| Digest::of(bytes) == self.sha256)
+    }
+}
+
 impl ModelManifest {
     /// Reads and checks a manifest file.
     ///
@@ -143,7 +163,7 @@ impl ModelManifest {
     }
 
     /// Name of the manifest used where none is chosen.
-    pub const DEFAULT: &str = "smollm2-135m-instruct";
+    pub const DEFAULT: &str = "smollm2-135m-r2r";
 
     /// Returns the manifests of `models/`, which are part of the program.
     ///
@@ -220,15 +240,20 @@ impl ModelManifest {
 mod tests {
     use super::*;
 
-    const TEXT: &str = BUILTIN[0].1;
+    const TEXT: &str = BUILTIN[1].1;
 
     #[test]
-    fn reads_the_shipped_manifest() {
-        let manifest = ModelManifest::find(ModelManifest::DEFAULT).unwrap();
-        assert!(ModelManifest::find("gpt-5").unwrap_err().to_string().contains(&manifest.name));
-        assert_eq!(manifest.architecture, Architecture::Llama);
-        assert_eq!(manifest.size, 98_362_432);
-        assert_eq!(manifest.requantize.map(|r| r.quantization.name()), Some("Q4_0"));
+    fn reads_the_shipped_manifests() {
+        let base = ModelManifest::find("smollm2-135m-instruct").unwrap();
+        assert!(ModelManifest::find("gpt-5").unwrap_err().to_string().contains(&base.name));
+        assert_eq!(base.architecture, Architecture::Llama);
+        assert_eq!(base.size, 98_362_432);
+        assert_eq!(base.requantize.map(|r| r.quantization.name()), Some("Q4_0"));
+        let default = ModelManifest::find(ModelManifest::DEFAULT).unwrap();
+        assert_eq!((default.file, default.sha256), (base.file, base.sha256));
+        assert_ne!(default.calibration, Calibration::default());
+        assert!(default.trained_until.contains_key("R20"));
+        assert!(default.adapter.unwrap().builtin().is_some());
     }
 
     #[test]

@@ -289,10 +289,24 @@ pub fn prepare(
         ),
     }
     verify(&base, manifest)?;
-    if let Some(adapter) = change.adapter {
+    let adapter = change.adapter.map(|adapter| adapter_file(adapter, directory)).transpose()?;
+    convert(manifest, &base, &path, change, adapter, worker)
+}
+
+/// Returns the file of an adapter, its bytes checked; one that is part of the program is
+/// written into `directory`.
+fn adapter_file(adapter: &AdapterRef, directory: &Path) -> Result<PathBuf, ModelError> {
+    let Some(bytes) = adapter.builtin() else {
         check_digest(&adapter.file, adapter.sha256)?;
+        return Ok(adapter.file.clone());
+    };
+    let path = directory.join(format!("{}.adapter.gguf", adapter.sha256.short()));
+    if check_digest(&path, adapter.sha256).is_err() {
+        let partial = path.with_extension(format!("tmp-{}", std::process::id()));
+        let write = || fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &path));
+        write().map_err(ModelError::read(&path))?;
     }
-    convert(manifest, &base, &path, change, worker)
+    Ok(path)
 }
 
 fn sidecar(path: &Path) -> PathBuf {
@@ -309,9 +323,10 @@ fn convert(
     base: &Path,
     path: &Path,
     change: Change<'_>,
+    adapter: Option<PathBuf>,
     worker: &WorkerCommand,
 ) -> Result<PreparedModel, ModelError> {
-    let Change { quantization, adapter } = change;
+    let quantization = change.quantization;
     let failed = |detail: String| ModelError::Requantize {
         path: base.to_owned(),
         quantization: quantization.name(),
@@ -323,7 +338,7 @@ fn convert(
     let job = ToWorker::Quantize(QuantizeJob {
         from: base.to_owned(),
         to: temporary.clone(),
-        adapter: adapter.map(|adapter| adapter.file.clone()),
+        adapter,
         quantization,
     });
     let answer = worker.run_once(&job).map_err(|error| failed(error.to_string()))?;

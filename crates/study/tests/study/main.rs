@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use backtest::strategies::Decision;
+use backtest::{Config, strategies::Decision};
 use contract::Receipt;
 use domain::{Digest, Label, LabelProbs};
-use study::{KeptDecisions, Recommendation, Recommendations};
+use study::{KeptDecisions, Recommendation, Recommendations, in_sample};
 
 fn receipt(seed: u64) -> Receipt {
     Receipt {
@@ -65,6 +65,15 @@ fn another_receipt_has_another_file() {
     std::fs::copy(from, path).unwrap();
     let error = KeptDecisions::open(dir.path(), &receipt(2)).unwrap_err().to_string();
     assert!(error.contains("another receipt than its name says"), "{error}");
+}
+
+#[test]
+fn what_a_model_had_seen_is_said_of_the_spans_that_it_had() {
+    let until = "2018-12-26".parse().unwrap();
+    let from = |start: &str| Config::new(start.parse().unwrap(), "2022-12-28".parse().unwrap());
+    let said = in_sample(until, &from("2014-06-02")).unwrap();
+    assert!(said.contains("to 2018-12-26") && said.contains("not out of sample"), "{said}");
+    assert_eq!(in_sample(until, &from("2018-12-27")), None);
 }
 
 fn read(text: &str) -> Result<Recommendations, String> {
