@@ -170,7 +170,10 @@ pub(crate) async fn run(
 async fn show(data_dir: &Path, universe: &str) -> anyhow::Result<()> {
     let snapshot = Snapshot::open_universe(data_dir, universe).await?;
     say!("snapshot {} of universe {}", snapshot.id(), snapshot.manifest().universe.id);
-    print(&snapshot)
+    print(&snapshot)?;
+    let tickers = snapshot.manifest().universe.names.iter().map(|name| name.ticker.as_str());
+    say!("  names: {}", tickers.collect::<Vec<_>>().join(" "));
+    Ok(())
 }
 
 fn tell(report: &BuildReport, again: &str) -> anyhow::Result<()> {

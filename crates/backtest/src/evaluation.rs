@@ -24,6 +24,8 @@ use crate::{
 
 /// Bins of the reliability diagram and its calibration error.
 pub const RELIABILITY_BINS: usize = 10;
+/// Bins of the error that is reported beside it.
+const FINE_BINS: usize = 15;
 
 /// How a run is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -355,6 +357,7 @@ fn of_forecasts(forecasts: &[Forecast], work: &Work<'_>) -> Vec<Estimate> {
         },
         plain(Metric::Ece, ece(&probs, &classes, RELIABILITY_BINS)),
         plain(Metric::ClasswiseEce, classwise_ece(&probs, &classes, RELIABILITY_BINS)),
+        plain(Metric::Ece15, ece(&probs, &classes, FINE_BINS)),
     ]
 }
 

@@ -217,6 +217,21 @@ pub enum LakeError {
         /// What is wrong.
         reason: String,
     },
+    /// A universe has no snapshot.
+    #[error(
+        "universe {name} has no snapshot in {}{}: `r2r data build --universe` builds one of {}, or of a .toml file",
+        place.display(), list("; there are ", built), known.join(", ")
+    )]
+    NoUniverse {
+        /// What was asked for.
+        name: String,
+        /// Where one was expected.
+        place: PathBuf,
+        /// Names that have one.
+        built: Vec<String>,
+        /// Universes of the program.
+        known: Vec<&'static str>,
+    },
     /// There is no snapshot to open.
     #[error("no snapshot at {}: run `r2r data build`, with `--universe` for another than R20", path.display())]
     NoSnapshot {

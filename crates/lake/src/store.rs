@@ -54,7 +54,7 @@ use self::{
     manifest::Refused,
     remote::RemoteFiles,
 };
-use crate::{DEFAULT_UNIVERSE, LakeError};
+use crate::{DEFAULT_UNIVERSE, LakeError, Universe};
 
 /// The reference to the snapshot of the default universe that was built last.
 pub(crate) const CURRENT: &str = "CURRENT";
@@ -227,15 +227,24 @@ impl SnapshotStore {
         }
     }
 
+    /// Returns the universes that have a current snapshot.
+    async fn built(&self) -> Result<Vec<String>, LakeError> {
+        let names = self.refs().await?.into_keys();
+        Ok(names.filter(|name| name != CURRENT).collect())
+    }
+
     async fn no_current(&self, name: &str) -> LakeError {
         let of_version_1 = match name {
             CURRENT => names::OLD_CURRENT.to_owned(),
             universe => format!("{}-{universe}", names::OLD_CURRENT),
         };
         match self.files.get(&of_version_1).await {
-            Ok(None) => {
-                LakeError::NoSnapshot { path: self.files.place(&format!("{}/{name}", names::REFS)) }
-            }
+            Ok(None) => LakeError::NoUniverse {
+                name: if name == CURRENT { DEFAULT_UNIVERSE } else { name }.to_owned(),
+                place: self.files.place(names::REFS),
+                built: self.built().await.unwrap_or_default(),
+                known: Universe::builtin_ids().collect(),
+            },
             Ok(Some(_)) => LakeError::OldSnapshot { path: self.files.place(names::SNAPSHOTS) },
             Err(error) => error,
         }

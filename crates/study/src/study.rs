@@ -183,7 +183,9 @@ pub fn span(
     let sessions = market.sessions();
     let first = sessions.get(HISTORY_SESSIONS.min(sessions.len() / 4));
     let first = start.or(first.copied()).unwrap_or_default();
-    (first, end.or(sessions.last().copied()).unwrap_or(first))
+    // A start behind all sessions is outside the data, not behind an end nobody gave.
+    let last = sessions.last().map(|last| first.max(*last));
+    (first, end.or(last).unwrap_or(first))
 }
 
 fn market(snapshot: &Snapshot, prices: Vec<PriceHistory>) -> Result<Market, StudyError> {

@@ -86,6 +86,8 @@ pub enum Metric {
     Brier,
     Ece,
     ClasswiseEce,
+    #[serde(rename = "ece_15")]
+    Ece15,
 }
 
 impl Metric {
@@ -149,7 +151,7 @@ const fn plain(
 
 /// One row a metric, in the order of the enum.
 #[rustfmt::skip]
-static DEFINITIONS: [Definition; 36] = [
+static DEFINITIONS: [Definition; 37] = [
     with(Metric::Sharpe, "Sharpe ratio", Unit::Ratio,
         "Mean over sample standard deviation (ddof 1) of daily simple returns, times sqrt(252); riskless rate 0."),
     with(Metric::Sortino, "Sortino ratio", Unit::Ratio,
@@ -219,9 +221,11 @@ static DEFINITIONS: [Definition; 36] = [
     with(Metric::Brier, "Brier score", Unit::Ratio,
         "Mean of the sum over classes of (p - y)^2: from 0, perfect, to 2."),
     plain(Metric::Ece, "Calibration error of the top label (ECE)", Unit::Fraction,
-        "Mean |accuracy - confidence| over equal-width bins (lo, hi] of the top probability, by the share of decisions; read it beside the log-loss skill."),
+        "Mean |accuracy - confidence| over 10 equal-width bins (lo, hi] of the top probability, by the share of decisions; read it beside the log-loss skill."),
     plain(Metric::ClasswiseEce, "Classwise calibration error", Unit::Fraction,
-        "Mean over classes of the calibration error of the probability of that class, in equal-width bins (lo, hi]."),
+        "Mean over classes of the calibration error of the probability of that class, in 10 equal-width bins (lo, hi]."),
+    plain(Metric::Ece15, "The same of the top label in 15 bins", Unit::Fraction,
+        "As the calibration error of the top label, over 15 bins: how much of it is the choice of bins."),
 ];
 
 #[cfg(test)]
@@ -240,7 +244,7 @@ mod tests {
             assert!(definition.convention.ends_with('.'), "{}", definition.title);
             assert!(!definition.convention.contains('\n'), "{}", definition.title);
         }
-        assert_eq!(Metric::ClasswiseEce as usize + 1, Metric::all().len(), "the last of the enum");
+        assert_eq!(Metric::Ece15 as usize + 1, Metric::all().len(), "the last of the enum");
     }
 
     /// Readers of reports name metrics: a name may be added here, none may change.
@@ -251,7 +255,7 @@ mod tests {
             hit_rate profit_factor turnover flip_rate label_flip_rate holding_period capacity \
             sharpe_difference drawdown_at_equal_volatility rolling_sharpe monthly_return \
             newey_west_t diebold_mariano probabilistic_sharpe deflated_sharpe \
-            probability_of_overfitting log_loss log_loss_skill brier ece classwise_ece";
+            probability_of_overfitting log_loss log_loss_skill brier ece classwise_ece ece_15";
         let names: Vec<&str> = expected.split_whitespace().collect();
         let metrics: Vec<Metric> = Metric::all().iter().map(|row| row.metric).collect();
         assert_eq!(serde_json::to_value(metrics).unwrap(), serde_json::json!(names));

@@ -97,7 +97,7 @@ async fn unlisted_unlicensed_and_wrong_packages_are_refused() {
     for part in [&*path.to_string_lossy(), &expected, "remove the file and fetch again"] {
         assert!(text.contains(part), "{text} lacks {part}");
     }
-    assert!(matches!(current(dir.path()).await, Err(LakeError::NoSnapshot { .. })));
+    assert!(matches!(current(dir.path()).await, Err(LakeError::NoUniverse { .. })));
 }
 
 #[test]

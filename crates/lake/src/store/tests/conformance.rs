@@ -69,7 +69,7 @@ async fn check_files(files: &Files) {
 
 async fn check_snapshots(store: &SnapshotStore) {
     let source = source();
-    assert!(matches!(store.resolve(CURRENT).await, Err(LakeError::NoSnapshot { .. })));
+    assert!(matches!(store.resolve(CURRENT).await, Err(LakeError::NoUniverse { .. })));
     let first = store.publish(&contents(&source, 60, None), &["SYN", CURRENT]).await.unwrap();
     assert!(!first.was_there);
     let again = store.publish(&contents(&source, 60, None), &["SYN", CURRENT]).await.unwrap();
