@@ -228,6 +228,14 @@ def closed_loop(write, cases: list[Case]) -> tuple[float, list[tuple[float, str]
         return time.monotonic() - begin, answers
 
 
+def converted(models: Path) -> Path:
+    """The file the default model serves from, the latest where an adapter was replaced."""
+    found = sorted(models.glob(f"{DEFAULT}.*.gguf"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise SystemExit(f"{models}: no converted {DEFAULT}; run `r2r model fetch`")
+    return found[-1]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", type=Path, required=True)
@@ -240,7 +248,7 @@ def main() -> int:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     binary = args.peer or build(REPOSITORY / "target/loadtest/peer")
-    model = args.model or max((args.data_dir / "models").glob(f"{DEFAULT}.*.gguf"))
+    model = args.model or converted(args.data_dir / "models")
     r2r = args.server.with_name("r2r")
     # One case more than needed: the first of each round warms up.
     names = ["AAPL", "MSFT", "JPM", "XOM", "PEP", "GE", "KO", "PG", "JNJ", "WMT"]

@@ -164,7 +164,8 @@ async fn run_one(args: &Run, data_dir: &Path) -> anyhow::Result<()> {
     let make = |info| data.strategy(info);
     let mut backtest = run_strategy(data.market(), make(info)?.as_mut(), config, Detail::Full)?;
     data.warn(info, &mut backtest);
-    let other = run_strategy(data.market(), make(baseline)?.as_mut(), config, Detail::Equity)?;
+    let mut other = run_strategy(data.market(), make(baseline)?.as_mut(), config, Detail::Equity)?;
+    data.warn(baseline, &mut other);
     let other = (info.name != baseline.name).then_some(other);
     progress.set_message("resampling");
     let judge = args.judging.judge(config.seed);
@@ -235,8 +236,9 @@ async fn compare(args: &Compare, data_dir: &Path) -> anyhow::Result<()> {
     progress.finish_and_clear();
     comparison(&runs, &rows, &other, args.out.as_deref())?;
     // Of a run that follows a model there is more to say.
-    let biases = runs.iter().chain([&other]).map(|run| run.provenance.bias.as_str());
-    say!("bias: {}", biases.max_by_key(|bias| bias.len()).unwrap_or_default());
+    let mut followed = runs.iter().zip(&infos).filter(|(_, info)| info.needs == Needs::Decisions);
+    let told = followed.next().map_or(&other, |(run, _)| run);
+    say!("bias: {}", told.provenance.bias);
     Ok(())
 }
 

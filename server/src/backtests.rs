@@ -231,11 +231,13 @@ impl Backtests {
             return Ok(None);
         }
         let receipt = self.writer.receipt(self.snapshot.id(), question.decision_seed);
+        let trained_until = self.writer.engine().status().model.trained_until.clone();
         let (study, dir) = (Arc::clone(study), study.derived(&self.data_dir));
         let (config, days) = (question.config.clone(), question.decision_days);
         let read = spawn_blocking(move || {
             let none = || StudyError::NoDecisions("decisions", HAVE_THEM_WRITTEN);
-            let kept = KeptDecisions::read(&dir, &receipt)?.ok_or_else(none)?;
+            let mut kept = KeptDecisions::read(&dir, &receipt)?.ok_or_else(none)?;
+            kept.trained_until = trained_until;
             Ok(kept.follow(study.market(), &config, days))
         });
         let read = read.await.map_err(|_| ApiError::Internal("reading decisions panicked"))?;

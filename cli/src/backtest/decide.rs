@@ -36,6 +36,7 @@ pub(crate) async fn recommend(
 ) -> anyhow::Result<Recommendations> {
     let worker = WorkerCommand::current_exe()?;
     let model = model::locate(&question.model, &data_dir.join("models"), &worker)?;
+    let trained_until = model.trained_until().cloned();
     let engine = EngineConfig::new(model, worker);
     let width = engine.context.batch_width();
     let writer = Writer::start(engine, Writer::DEFAULT_SAMPLING).await?;
@@ -61,7 +62,7 @@ pub(crate) async fn recommend(
     bar.finish_and_clear();
     writer.engine().shutdown().await;
     result.with_context(|| format!("decisions so far are kept in {}", kept.path().display()))?;
-    Ok(kept.finish())
+    Ok(Recommendations { trained_until, ..kept.finish() })
 }
 
 async fn write(

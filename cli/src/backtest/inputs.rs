@@ -6,20 +6,25 @@ use backtest::{
     Backtest, Config, Forecast, Market, Strategy,
     strategies::{Needs, StrategyInfo},
 };
-use chrono::NaiveDate;
 use indicatif::ProgressBar;
 use inference::model::ModelManifest;
 use lake::Snapshot;
-use study::{Followed, Recommendations, Study, StudyError, in_sample};
+use study::{Followed, Recommendations, Study, StudyError};
 
 use super::{decide::recommend, question::Question};
+
+/// Reads a file of answers. Of the models of this program it is known what they were trained on.
+fn of_file(path: &Path) -> anyhow::Result<Recommendations> {
+    let mut found = Recommendations::read(path)?;
+    let known = ModelManifest::builtin()?.into_iter().find(|known| known.name == found.model);
+    found.trained_until = known.map(|manifest| manifest.trained_until);
+    Ok(found)
+}
 
 /// The market of a universe, the configuration of a question, and what strategies need.
 pub(crate) struct Data {
     study: Study,
     followed: Option<Followed>,
-    /// What the model that is followed had seen.
-    trained_until: Option<NaiveDate>,
     pub(crate) config: Config,
 }
 
@@ -37,10 +42,10 @@ impl Data {
         let needs: Vec<Needs> = strategies.iter().map(|info| info.needs).collect();
         let study = Study::read(&snapshot, &needs, progress).await?;
         let config = question.config(study.market())?;
-        let mut data = Self { study, followed: None, trained_until: None, config };
+        let mut data = Self { study, followed: None, config };
         if needs.contains(&Needs::Decisions) {
             let found = match &question.decisions {
-                Some(path) => Recommendations::read(path)?,
+                Some(path) => of_file(path)?,
                 None => {
                     progress.set_message("starting the model");
                     let kept = data.derived(data_dir);
@@ -48,15 +53,7 @@ impl Data {
                     recommend(&snapshot, (market, config), question, data_dir, &kept).await?
                 }
             };
-            let followed = data.follow(found, question)?;
-            let manifest = match &question.decisions {
-                Some(_) => ModelManifest::find(followed.model()),
-                None => ModelManifest::find(&question.model),
-            };
-            // What is known of a model is known of it by its manifest.
-            let known = manifest.ok().map(|manifest| manifest.trained_until).unwrap_or_default();
-            data.trained_until = known.get(&question.universe).copied();
-            data.followed = Some(followed);
+            data.followed = Some(data.follow(found, question)?);
         }
         Ok(data)
     }
@@ -98,9 +95,7 @@ impl Data {
 
     /// Adds to the bias of a run what the model it follows had seen.
     pub(crate) fn warn(&self, info: &StrategyInfo, run: &mut Backtest) {
-        let trained_until = self.trained_until.filter(|_| info.needs == Needs::Decisions);
-        let said = trained_until.and_then(|until| in_sample(until, &self.config));
-        run.provenance.bias.extend(said);
+        study::warn(run, info, self.followed.as_ref());
     }
 
     /// Returns the directory of what is derived from the snapshot.

@@ -158,15 +158,16 @@ impl Config {
                 return bad(name, shown(value), remedy);
             }
         }
+        let share = "give a share above 0 and at most 1, as 0.05 for 5 %";
         let limits = [
-            ("adv_share", self.limits.adv_share, 1.0),
-            ("position_limit", self.limits.position, 1.0),
+            ("adv_share", self.limits.adv_share, 1.0, share),
+            ("position_limit", self.limits.position, 1.0, share),
             // Long and short are added.
-            ("sector_limit", self.limits.sector, f64::MAX),
+            ("sector_limit", self.limits.sector, f64::MAX, "give a share above 0, as 0.05 for 5 %"),
         ];
-        for (name, value, most) in limits {
+        for (name, value, most, remedy) in limits {
             if let Some(value) = value.filter(|value| !(*value > 0.0 && *value <= most)) {
-                return bad(name, shown(value), "limits are shares above 0, as 0.05 for 5 %");
+                return bad(name, shown(value), remedy);
             }
         }
         let rates = [("cash_rate", self.cash_rate), ("delisting_return", self.delisting_return)];
@@ -220,11 +221,11 @@ mod tests {
             ),
             (
                 Config { limits: limits(5.0), ..good.clone() },
-                "adv_share is 5: limits are shares above 0, as 0.05 for 5 %",
+                "adv_share is 5: give a share above 0 and at most 1, as 0.05 for 5 %",
             ),
             (
                 Config { limits: limits(0.0), ..good.clone() },
-                "adv_share is 0: limits are shares above 0, as 0.05 for 5 %",
+                "adv_share is 0: give a share above 0 and at most 1, as 0.05 for 5 %",
             ),
             (
                 Config { costs: costs(1e308), ..good.clone() },

@@ -97,20 +97,33 @@ impl<'a> Work<'a> {
         Self { judge, sessions, go_on, all, done: Cell::new(0), is_stopped: Cell::new(false) }
     }
 
-    fn each(&self, interval: impl Fn(&Stationary) -> Option<Interval>) -> Vec<BlockInterval> {
+    /// Returns the interval of a statistic of a series with so many values, which are evenly
+    /// spread over the sessions: its blocks span as many sessions.
+    fn each(
+        &self,
+        values: usize,
+        interval: impl Fn(&Stationary) -> Option<Interval>,
+    ) -> Vec<BlockInterval> {
         let one = |bootstrap: &Stationary| {
+            let share = values as f64 / self.sessions.max(1) as f64;
+            let mean_block = (f64::from(bootstrap.mean_block) * share).round().max(1.0) as u32;
+            let bootstrap = Stationary { mean_block, ..*bootstrap };
             let is_wanted = !self.is_stopped.get() && (self.go_on)(self.done.get(), self.all);
             self.is_stopped.set(!is_wanted);
             self.done.set(self.done.get() + 1);
-            let is_possible = is_wanted && bootstrap.suits(self.sessions);
-            let interval = if is_possible { interval(bootstrap) } else { None };
-            BlockInterval { bootstrap: *bootstrap, interval }
+            let is_possible = is_wanted && bootstrap.suits(values);
+            let interval = if is_possible { interval(&bootstrap) } else { None };
+            BlockInterval { bootstrap, interval }
         };
         self.judge.bootstraps.iter().map(one).collect()
     }
 
-    fn intervals(&self, distribution: impl Fn(&Resampling) -> Distribution) -> Vec<BlockInterval> {
-        self.each(|bootstrap| {
+    fn intervals(
+        &self,
+        values: usize,
+        distribution: impl Fn(&Resampling) -> Distribution,
+    ) -> Vec<BlockInterval> {
+        self.each(values, |bootstrap| {
             let found = distribution(&Resampling::Stationary(*bootstrap));
             found.interval(self.judge.confidence)
         })
@@ -227,7 +240,7 @@ fn of_run(backtest: &Backtest, work: &Work<'_>) -> Vec<Estimate> {
         if !has_interval_of_returns(metric) {
             return Some(plain(metric, value));
         }
-        let intervals = work.each(|bootstrap| {
+        let intervals = work.each(returns.len(), |bootstrap| {
             let found = estimate(metric, returns, &[*bootstrap], work.judge.confidence);
             found.intervals.first()?.interval
         });
@@ -238,7 +251,7 @@ fn of_run(backtest: &Backtest, work: &Work<'_>) -> Vec<Estimate> {
     if !backtest.days.is_empty() {
         let held = backtest.was_invested();
         let flags: Vec<f64> = held.iter().map(|held| f64::from(u8::from(*held))).collect();
-        let intervals = work.intervals(|resampling| {
+        let intervals = work.intervals(returns.len(), |resampling| {
             paired_distribution(returns, &flags, resampling, |returns, flags| {
                 let held: Vec<bool> = flags.iter().map(|flag| *flag > 0.0).collect();
                 hit_rate(returns, &held)
@@ -279,12 +292,14 @@ fn comparison(backtest: &Backtest, baseline: &Backtest, work: &Work<'_>) -> [Est
     let sharpe = Estimate {
         metric: Metric::SharpeDifference,
         value: difference((sharpe(returns), sharpe(baseline))),
-        intervals: work.intervals(|resampling| sharpe_difference(returns, baseline, resampling)),
+        intervals: work.intervals(returns.len(), |resampling| {
+            sharpe_difference(returns, baseline, resampling)
+        }),
     };
     let drawdown = Estimate {
         metric: Metric::DrawdownAtEqualVolatility,
         value: drawdown_at_equal_volatility(returns, baseline),
-        intervals: work.intervals(|resampling| {
+        intervals: work.intervals(returns.len(), |resampling| {
             paired_distribution(returns, baseline, resampling, drawdown_at_equal_volatility)
         }),
     };
@@ -346,7 +361,7 @@ fn of_forecasts(forecasts: &[Forecast], work: &Work<'_>) -> Vec<Estimate> {
         Estimate {
             metric: Metric::LogLossSkill,
             value: log_loss_skill(&losses, &none, work.judge.confidence).skill,
-            intervals: work.each(skill),
+            intervals: work.each(losses.len(), skill),
         },
         Estimate {
             metric: Metric::Brier,
@@ -374,7 +389,7 @@ fn by_date(
         (*sum, *count) = (*sum + loss(forecast), *count + 1.0);
     }
     let (sums, counts): (Vec<f64>, Vec<f64>) = dates.into_values().unzip();
-    work.intervals(|resampling| {
+    work.intervals(sums.len(), |resampling| {
         paired_distribution(&sums, &counts, resampling, |sums, counts| {
             Some(sums.iter().sum::<f64>() / counts.iter().sum::<f64>())
         })

@@ -147,7 +147,7 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
 }
 
 /// Refuses a table, or prices of a provider, of which nothing could be read: one mistake in a
-/// mapping, or a day of outage, would leave a snapshot without data.
+/// mapping would leave a snapshot without data.
 fn check_read(
     universe: &Universe,
     kind: Kind,

@@ -29,7 +29,7 @@ const FORBIDDEN: [&str; 7] =
     ["now(", "current_date", "current_time", "random(", "uuid(", "today(", "information_schema"];
 
 /// Largest file of the user's own: planning goes as deep as an expression is long.
-const OWN_BYTES_MAX: usize = 8 << 10;
+const OWN_BYTES_MAX: u64 = 8 << 10;
 
 /// A feature file: what its header says, and its query.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,14 +175,15 @@ impl FeatureInfo {
     /// Fails when the file cannot be read or its header is not valid.
     pub fn load(path: &Path) -> Result<Vec<Self>, LakeError> {
         let file = path.display().to_string();
-        if !fs::metadata(path).map_err(LakeError::io("read", path))?.is_file() {
+        let metadata = fs::metadata(path).map_err(LakeError::io("read", path))?;
+        if !metadata.is_file() {
             return Err(LakeError::feature(&file, "it is no regular file"));
         }
-        let text = fs::read_to_string(path).map_err(LakeError::io("read", path))?;
-        if text.len() > OWN_BYTES_MAX {
+        if metadata.len() > OWN_BYTES_MAX {
             let reason = format!("it has more than {OWN_BYTES_MAX} bytes: divide it");
             return Err(LakeError::feature(&file, reason));
         }
+        let text = fs::read_to_string(path).map_err(LakeError::io("read", path))?;
         // Some editors begin a file with a mark of its encoding.
         let mut features = Self::parse_file(&file, text.trim_start_matches('\u{feff}'))?;
         features.iter_mut().for_each(|feature| feature.is_own = true);

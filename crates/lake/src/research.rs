@@ -191,7 +191,12 @@ impl Closes {
             ticker: ticker.map_err(|_| column_error("ticker"))?,
             sessions: days(batch)?.values().to_vec(),
             known_at: micros(batch, "known_at")?.values().to_vec(),
-            values: closes.as_primitive::<Float64Type>().values().to_vec(),
+            // One that is undefined is no number.
+            values: closes
+                .as_primitive::<Float64Type>()
+                .iter()
+                .map(|close| close.unwrap_or(f64::NAN))
+                .collect(),
         }))
     }
 }

@@ -101,6 +101,7 @@ impl Source {
     /// `pkg:pypi/skfolio@1.12.2#skfolio/datasets/data/sp500_dataset.csv.gz`.
     #[must_use]
     pub fn url(&self, member: &str) -> String {
+        let member = member.replace('#', "%23");
         as_uri(&format!("{}#{member}", self.package_url())).into_owned()
     }
 

@@ -10,4 +10,4 @@ mod study;
 pub use error::StudyError;
 pub use kept::KeptDecisions;
 pub use recommendations::{Followed, Recommendation, Recommendations};
-pub use study::{Study, disclaimer, in_sample, span};
+pub use study::{Study, disclaimer, span, warn};

@@ -28,6 +28,9 @@ pub struct Recommendation {
 pub struct Recommendations {
     /// Name of the model.
     pub model: String,
+    /// By universe the last day of which something had a say in training it; none where that is
+    /// not known, as it is not by what files of answers say.
+    pub trained_until: Option<BTreeMap<String, NaiveDate>>,
     /// One for each name and date.
     pub rows: Vec<Recommendation>,
 }
@@ -36,6 +39,9 @@ pub struct Recommendations {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Followed {
     model: String,
+    trained_until: Option<BTreeMap<String, NaiveDate>>,
+    /// The first day as of which something is recommended.
+    first: Option<NaiveDate>,
     digest: Digest,
     days: u32,
     decisions: Timeline<Decision>,
@@ -98,25 +104,33 @@ impl Recommendations {
             }
             rows.push(row);
         }
-        Ok(Self { model: model.unwrap_or_else(|| UNNAMED.to_owned()), rows })
+        let model = model.unwrap_or_else(|| UNNAMED.to_owned());
+        Ok(Self { model, trained_until: None, rows })
     }
 
     /// Lines those recommendations that can be followed in the span of a configuration up with
     /// the names of a market; each is followed for `days` days.
     #[must_use]
     pub fn follow(mut self, market: &Market, config: &Config, days: u32) -> Followed {
-        let first = config.start.checked_sub_days(Days::new(days.into())).unwrap_or_default();
-        self.rows.retain(|row| (first..=config.end).contains(&row.as_of.date()));
+        let first = config.start.checked_sub_days(Days::new(days.into()));
+        let span = first.unwrap_or(NaiveDate::MIN)..=config.end;
+        self.rows.retain(|row| span.contains(&row.as_of.date()));
+        let all = self.rows.len();
+        self.rows.retain(|row| market.position(&row.ticker).is_some());
+        let strangers = all - self.rows.len();
         self.rows.sort_by(|a, b| (a.as_of, &a.ticker).cmp(&(b.as_of, &b.ticker)));
-        let digest = Digest::of(serde_json::to_vec(&self.rows).unwrap_or_default());
+        let first = self.rows.first().map(|row| row.as_of.date());
+        let digest = serde_json::to_vec(&(&self.model, &self.rows)).unwrap_or_default();
+        let digest = Digest::of(digest);
         let forecast = |row: &Recommendation| {
             let name = market.position(&row.ticker)?;
             Some((name, row.as_of.date(), row.decision.probs?))
         };
         let forecasts = self.rows.iter().filter_map(forecast).collect();
         let rows = self.rows.into_iter().map(|row| (row.ticker, row.as_of.date(), row.decision));
-        let (decisions, strangers) = Timeline::new(market, rows);
-        Followed { model: self.model, digest, days, decisions, forecasts, strangers }
+        let (decisions, _) = Timeline::new(market, rows);
+        let Self { model, trained_until, .. } = self;
+        Followed { model, trained_until, first, digest, days, decisions, forecasts, strangers }
     }
 }
 
@@ -139,13 +153,30 @@ impl Followed {
         self.strangers
     }
 
-    /// Returns the name of the model.
-    #[must_use]
-    pub fn model(&self) -> &str {
-        &self.model
+    /// Says what part of the recommendations about a universe is not out of sample.
+    pub(crate) fn caution(&self, universe: &str) -> String {
+        let seen = |until: &BTreeMap<String, NaiveDate>| match until.get(universe) {
+            Some(until) if self.first.is_none_or(|first| first > *until) => String::new(),
+            Some(until) => format!(
+                " The model was trained or calibrated on what was known to {until}: what it \
+                 recommends as of earlier days is not out of sample."
+            ),
+            None if until.is_empty() => String::new(),
+            None => {
+                let known = until.iter().map(|(universe, until)| format!("{universe} to {until}"));
+                format!(
+                    " The model was trained or calibrated on {}: what it recommends about the \
+                     same names and days is not out of sample.",
+                    known.collect::<Vec<_>>().join(" and ")
+                )
+            }
+        };
+        let unknown = || " What days the model was trained on is not known.".to_owned();
+        let seen = self.trained_until.as_ref().map_or_else(unknown, seen);
+        format!("{seen} A language model may have read about any day before its own release.")
     }
 
-    /// Returns the digest of the recommendations.
+    /// Returns the digest of the model's name and the recommendations.
     #[must_use]
     pub const fn digest(&self) -> Digest {
         self.digest

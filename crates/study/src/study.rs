@@ -6,8 +6,8 @@ use std::{
 };
 
 use backtest::{
-    Action, ActionKind, Bar, Config, Forecast, History, KnownLabel, Market, Source, Strategy,
-    Timeline, judged_forecasts,
+    Action, ActionKind, Backtest, Bar, Config, Forecast, History, KnownLabel, Market, Source,
+    Strategy, Timeline, judged_forecasts,
     strategies::{Inputs, Needs, StrategyInfo},
 };
 use chrono::NaiveDate;
@@ -160,16 +160,12 @@ pub fn disclaimer(strategies: [&StrategyInfo; 2]) -> &'static str {
     if strategies.into_iter().any(is_model) { contract::DISCLAIMER } else { DISCLAIMER }
 }
 
-/// Says of results that follow a model which part of their span it had seen the labels of; none
-/// where it had seen none.
-#[must_use]
-pub fn in_sample(trained_until: NaiveDate, config: &Config) -> Option<String> {
-    (config.start <= trained_until).then(|| {
-        format!(
-            " The model was trained or calibrated on labels of dates to {trained_until}: what it \
-             recommends as of those is not out of sample."
-        )
-    })
+/// Adds to the bias of a run what the model that it follows, if it does, had seen.
+pub fn warn(run: &mut Backtest, info: &StrategyInfo, followed: Option<&Followed>) {
+    if let Some(followed) = followed.filter(|_| info.needs == Needs::Decisions) {
+        let caution = followed.caution(&run.provenance.universe);
+        run.provenance.bias.push_str(&caution);
+    }
 }
 
 /// Returns the span of a question, its open ends filled: from after seven years of sessions,

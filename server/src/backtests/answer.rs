@@ -11,9 +11,8 @@ use backtest::{
 use bytes::Bytes;
 use chrono::NaiveDate;
 use domain::Ticker;
-use inference::model::ModelManifest;
 use serde::Serialize;
-use study::{Followed, Study, StudyError, in_sample};
+use study::{Followed, Study, StudyError};
 
 use super::question::{Question, refused};
 use crate::problem::ApiError;
@@ -67,19 +66,17 @@ pub(super) fn answer(
     let Question { strategy, baseline, config, .. } = question;
     let of = |info: &StrategyInfo, detail| {
         let mut strategy = study.strategy(info, config.seed, followed).map_err(lacking)?;
-        run(study.market(), strategy.as_mut(), config, detail).map_err(refused)
+        let mut found = run(study.market(), strategy.as_mut(), config, detail).map_err(refused)?;
+        study::warn(&mut found, info, followed);
+        Ok::<_, ApiError>(found)
     };
-    let mut own = of(strategy, Detail::Full)?;
+    let own = of(strategy, Detail::Full)?;
     let other = match strategy.name == baseline.name {
         true => None,
         false => Some(of(baseline, Detail::Equity)?),
     };
     let judge = Judge::new(question.resamples, config.seed);
     let followed = followed.filter(|_| strategy.needs == Needs::Decisions);
-    let known = followed.and_then(|followed| ModelManifest::find(followed.model()).ok());
-    let until =
-        known.and_then(|manifest| manifest.trained_until.get(&own.provenance.universe).copied());
-    own.provenance.bias.extend(until.and_then(|until| in_sample(until, config)));
     let forecasts = followed.map(|followed| study.forecasts(followed, config)).unwrap_or_default();
     let evaluation = evaluate_while(&own, other.as_ref(), &forecasts, &judge, go_on);
     let Some(evaluation) = evaluation else { return Ok(None) };

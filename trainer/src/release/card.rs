@@ -76,7 +76,10 @@ impl Card<'_> {
                 ),
             ),
             ("SHA-256 of the adapter", released),
-            ("of that of training, in 32 bits", record.adapter_sha256.to_string()),
+            (
+                "SHA-256 of the adapter in 32 bits, of which all figures are",
+                record.adapter_sha256.to_string(),
+            ),
             ("serves as", format!("merged into its base, {}", merged.unwrap_or_default())),
             ("contract it was trained under", record.contract_digest.to_string()),
             ("contract it was measured under", self.evaluation.contract_digest.to_string()),

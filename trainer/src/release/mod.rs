@@ -122,7 +122,7 @@ pub(crate) fn run(args: &ReleaseArgs) -> anyhow::Result<()> {
             quantization,
         }),
         calibration: calibration.calibration.clone(),
-        trained_until: trained_until(&evaluation),
+        trained_until: trained_until(&evaluation)?,
         ..base.clone()
     };
     let card = Card {
@@ -168,14 +168,16 @@ fn measured<'v, T: Deserialize<'v>>(
     })
 }
 
-/// The last validation date of each universe: early stopping and calibration looked at its label.
-fn trained_until(evaluation: &Evaluation) -> BTreeMap<String, NaiveDate> {
-    let parts = evaluation.dates.iter();
-    let last = parts.filter_map(|(universe, parts)| {
-        let [_, last] = parts.get(Part::Validation.key())?;
-        Some((universe.clone(), *last))
-    });
-    last.collect()
+/// The day before the first test date of each universe: from there on, labels of validation
+/// dates and the embargo behind them are over.
+fn trained_until(evaluation: &Evaluation) -> anyhow::Result<BTreeMap<String, NaiveDate>> {
+    let of_universe = |(universe, parts): (&String, &BTreeMap<String, [NaiveDate; 2]>)| {
+        let first = parts.get(Part::Test.key()).map(|[first, _]| *first);
+        let before = first.and_then(|first| first.pred_opt());
+        let before = before.with_context(|| format!("{universe} has no test dates"))?;
+        Ok((universe.clone(), before))
+    };
+    evaluation.dates.iter().map(of_universe).collect()
 }
 
 /// Refuses measurements under prompts, grammars or rules that are not those of serving.
@@ -199,8 +201,8 @@ fn check_contract(
     Ok(())
 }
 
-/// Returns the file of an adapter in 16 bits a value, whose rounding is a tenth of that of
-/// the types it is merged into.
+/// Returns the file of an adapter in 16 bits a value, whose rounding is an eighth of that of
+/// BF16, into which it is merged.
 fn halved(adapter: &AdapterFile, base: &ModelManifest) -> anyhow::Result<Vec<u8>> {
     let name = base.architecture.name();
     let architecture = Architecture::ALL.into_iter().find(|known| known.name() == name);

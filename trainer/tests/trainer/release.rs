@@ -104,8 +104,9 @@ fn check(run: &Path, into: &Path) {
         record["calibration"]["calibration"]
     );
 
-    let last = &record["evaluation"]["dates"]["SYN10"]["validation"][1];
-    assert_eq!(written.trained_until["SYN10"].to_string(), last.as_str().unwrap());
+    let test = &record["evaluation"]["dates"]["SYN10"]["test"][0];
+    let after = written.trained_until["SYN10"].succ_opt().unwrap();
+    assert_eq!(after.to_string(), test.as_str().unwrap());
 
     let text = fs::read_to_string(into.join("tiny-r2r.run.json")).unwrap();
     let released: Value = serde_json::from_str(&text).unwrap();

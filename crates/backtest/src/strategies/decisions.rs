@@ -57,13 +57,14 @@ impl Strategy for FollowDecisions {
 
     fn decide(&mut self, frame: &Frame<'_>, weights: &mut [f64]) -> Choice {
         let latest = |name| self.decisions.latest(frame, name, self.days);
-        let side = |name| latest(name).map_or(0, |decision| position_of(decision.label));
-        let is_listed = |name: &usize| frame.is_listed(*name);
-        let listed = (0..frame.width()).filter(is_listed).count();
-        let found = (0..frame.width()).filter(is_listed).filter(|name| latest(*name).is_some());
+        let followed: Vec<Option<&Decision>> = (0..frame.width()).map(latest).collect();
+        let listed = (0..frame.width()).filter(|name| frame.is_listed(*name));
+        let found = listed.clone().filter(|name| followed[*name].is_some()).count();
+        let listed = listed.count();
         self.coverage.asked += listed;
-        self.coverage.found += found.count();
-        weigh((0..frame.width()).map(side), listed, weights);
+        self.coverage.found += found;
+        let side = |decision: &Option<&Decision>| decision.map_or(0, |d| position_of(d.label));
+        weigh(followed.iter().map(side), listed, weights);
         Choice::Rebalance
     }
 

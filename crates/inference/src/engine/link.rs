@@ -84,6 +84,7 @@ impl Link {
             Err(InferenceError::WorkerLost)
         })?;
         model.calibration = config.model.calibration().clone();
+        model.trained_until = config.model.trained_until().cloned();
         Ok(Self {
             ready_memory: process.memory().unwrap_or(0),
             process,

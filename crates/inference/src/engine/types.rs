@@ -1,7 +1,11 @@
 //! What goes into the engine and what comes out.
 
-use std::{num::NonZero, ops::Range, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap, num::NonZero, ops::Range, path::PathBuf, sync::Arc, thread,
+    time::Duration,
+};
 
+use chrono::NaiveDate;
 use contract::{Pick, Plan};
 use domain::{Calibration, Digest, Label};
 use serde::{Deserialize, Serialize};
@@ -331,6 +335,10 @@ pub struct ModelInfo {
     /// What is applied to its probabilities. A worker does not know it.
     #[serde(skip)]
     pub calibration: Calibration,
+    /// What its manifest says of the days it was trained on; none for a file without one. A
+    /// worker does not know it.
+    #[serde(skip)]
+    pub trained_until: Option<BTreeMap<String, NaiveDate>>,
 }
 
 impl ModelInfo {

@@ -54,8 +54,8 @@ pub struct ModelManifest {
     /// none is given.
     #[serde(default)]
     pub calibration: Calibration,
-    /// By universe the last date whose label had a say in training or calibration: what is said
-    /// as of an earlier one is not out of sample.
+    /// By universe the last day of which something had a say in training or calibration, labels
+    /// included: what is said as of an earlier one is not out of sample.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trained_until: BTreeMap<String, NaiveDate>,
 }

@@ -1,13 +1,16 @@
 //! From a file on disk to a model the engine may load.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufReader, Seek},
+    io::{self, BufReader, Seek, Write as _},
     path::{Path, PathBuf},
 };
 
+use chrono::NaiveDate;
 use domain::{Calibration, Digest};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use super::{
     AdapterRef, Architecture, ChatTemplate, GgufHeader, ModelError, ModelManifest, Quantization,
@@ -31,6 +34,7 @@ pub struct PreparedModel {
     chat_template: ChatTemplate,
     quantization: Option<Quantization>,
     calibration: Calibration,
+    trained_until: Option<BTreeMap<String, NaiveDate>>,
 }
 
 /// What is remembered about a converted file, beside it.
@@ -142,6 +146,12 @@ impl PreparedModel {
         &self.calibration
     }
 
+    /// What its manifest says of the days it was trained on; none for a file without one.
+    #[must_use]
+    pub const fn trained_until(&self) -> Option<&BTreeMap<String, NaiveDate>> {
+        self.trained_until.as_ref()
+    }
+
     fn of(manifest: &ModelManifest, path: &Path, digest: Digest, size: u64) -> Self {
         Self {
             path: path.to_owned(),
@@ -154,6 +164,7 @@ impl PreparedModel {
             chat_template: manifest.chat_template,
             quantization: None,
             calibration: manifest.calibration.clone(),
+            trained_until: Some(manifest.trained_until.clone()),
         }
     }
 }
@@ -202,6 +213,7 @@ pub fn open(path: &Path) -> Result<PreparedModel, ModelError> {
         chat_template: ChatTemplate::Chatml,
         quantization: None,
         calibration: Calibration::default(),
+        trained_until: None,
     })
 }
 
@@ -289,24 +301,20 @@ pub fn prepare(
         ),
     }
     verify(&base, manifest)?;
-    let adapter = change.adapter.map(|adapter| adapter_file(adapter, directory)).transpose()?;
-    convert(manifest, &base, &path, change, adapter, worker)
-}
-
-/// Returns the file of an adapter, its bytes checked; one that is part of the program is
-/// written into `directory`.
-fn adapter_file(adapter: &AdapterRef, directory: &Path) -> Result<PathBuf, ModelError> {
-    let Some(bytes) = adapter.builtin() else {
-        check_digest(&adapter.file, adapter.sha256)?;
-        return Ok(adapter.file.clone());
+    let Some(adapter) = change.adapter else {
+        return convert(manifest, &base, &path, change, None, worker);
     };
-    let path = directory.join(format!("{}.adapter.gguf", adapter.sha256.short()));
-    if check_digest(&path, adapter.sha256).is_err() {
-        let partial = path.with_extension(format!("tmp-{}", std::process::id()));
-        let write = || fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, &path));
-        write().map_err(ModelError::read(&path))?;
+    if let Some(bytes) = adapter.builtin() {
+        // For as long as it is merged.
+        let write = || {
+            let mut file = NamedTempFile::new_in(directory)?;
+            file.write_all(bytes).map(|()| file)
+        };
+        let file = write().map_err(ModelError::read(directory))?;
+        return convert(manifest, &base, &path, change, Some(file.path()), worker);
     }
-    Ok(path)
+    check_digest(&adapter.file, adapter.sha256)?;
+    convert(manifest, &base, &path, change, Some(&adapter.file), worker)
 }
 
 fn sidecar(path: &Path) -> PathBuf {
@@ -323,7 +331,7 @@ fn convert(
     base: &Path,
     path: &Path,
     change: Change<'_>,
-    adapter: Option<PathBuf>,
+    adapter: Option<&Path>,
     worker: &WorkerCommand,
 ) -> Result<PreparedModel, ModelError> {
     let quantization = change.quantization;
@@ -338,7 +346,7 @@ fn convert(
     let job = ToWorker::Quantize(QuantizeJob {
         from: base.to_owned(),
         to: temporary.clone(),
-        adapter,
+        adapter: adapter.map(Path::to_owned),
         quantization,
     });
     let answer = worker.run_once(&job).map_err(|error| failed(error.to_string()))?;

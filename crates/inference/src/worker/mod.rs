@@ -292,5 +292,6 @@ fn describe(model: &LlamaModel, start: &Start, prefix_tokens: u32) -> ModelInfo 
         context_tokens: start.context.tokens,
         build: build.to_string_lossy().trim().to_owned(),
         calibration: Calibration::default(),
+        trained_until: None,
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn impurity(plan: &LogicalPlan) -> Option<String> {
         is_recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
         Ok::<_, DataFusionError>(TreeNodeRecursion::Continue)
     });
-    if walked.is_ok() && is_recursive {
+    if walked.is_err() || is_recursive {
         return Some("a query that reads itself (WITH RECURSIVE) may have no end".to_owned());
     }
     find(plan, &|expression| match expression {

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use backtest::{Config, strategies::Decision};
+use backtest::{
+    Bar, Config, Detail, History, Market, Source, run,
+    strategies::{Decision, EqualWeight, find},
+};
+use chrono::{Days, NaiveDate};
 use contract::Receipt;
 use domain::{Digest, Label, LabelProbs};
-use study::{KeptDecisions, Recommendation, Recommendations, in_sample};
+use study::{KeptDecisions, Recommendation, Recommendations, warn};
 
 fn receipt(seed: u64) -> Receipt {
     Receipt {
@@ -67,13 +71,61 @@ fn another_receipt_has_another_file() {
     assert!(error.contains("another receipt than its name says"), "{error}");
 }
 
+/// The bias line of a result that follows one recommendation, by what is known of the model.
+fn told(as_of: &str, trained_until: Option<&[(&str, &str)]>) -> String {
+    let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+    let bars = (0..60).map(|i| Bar {
+        session: day("2020-01-01") + Days::new(i),
+        close: 1.0,
+        adjusted: 1.0,
+        volume: None,
+    });
+    let history = History {
+        ticker: "AAPL".parse().unwrap(),
+        sector: None,
+        half_spread_bps: None,
+        bars: bars.collect(),
+        actions: Vec::new(),
+    };
+    let source =
+        Source { universe: "R20".to_owned(), snapshot: None, bias: "Survivors.".to_owned() };
+    let market = Market::new(source, vec![history]).unwrap();
+    let line = |ticker: &str, as_of: &str| {
+        format!(r#"{{"ticker":"{ticker}","as_of":"{as_of}","decision":{{"label":"Buy"}}}}"#)
+    };
+    // Of another span and another name.
+    let text = [line("AAPL", as_of), line("AAPL", "2019-06-28"), line("ZZ", as_of)].join("\n");
+    let mut found = read(&text).unwrap();
+    let pair = |(universe, until): &(&str, &str)| ((*universe).to_owned(), day(until));
+    found.trained_until = trained_until.map(|known| known.iter().map(pair).collect());
+    let config = Config::new(day("2020-01-20"), day("2020-02-20"));
+    let followed = found.follow(&market, &config, 10);
+    assert_eq!(followed.strangers(), 1);
+    let follows = find("decisions").unwrap();
+    let mut strategy = EqualWeight;
+    let mut run = run(&market, &mut strategy, &config, Detail::Equity).unwrap();
+    warn(&mut run, find("equal_weight").unwrap(), Some(&followed));
+    assert_eq!(run.provenance.bias, "Survivors.");
+    warn(&mut run, follows, Some(&followed));
+    run.provenance.bias
+}
+
 #[test]
-fn what_a_model_had_seen_is_said_of_the_spans_that_it_had() {
-    let until = "2018-12-26".parse().unwrap();
-    let from = |start: &str| Config::new(start.parse().unwrap(), "2022-12-28".parse().unwrap());
-    let said = in_sample(until, &from("2014-06-02")).unwrap();
-    assert!(said.contains("to 2018-12-26") && said.contains("not out of sample"), "{said}");
-    assert_eq!(in_sample(until, &from("2018-12-27")), None);
+fn a_result_says_what_the_model_it_follows_had_seen() {
+    let of = |until| Some([("R20", until)]);
+    for (as_of, trained_until, says) in [
+        ("2020-01-20", of("2020-01-19").as_ref(), None),
+        ("2020-01-19", of("2020-01-19").as_ref(), Some("to 2020-01-19: what it")),
+        // It is followed from before the span.
+        ("2020-01-11", of("2020-01-19").as_ref(), Some("to 2020-01-19: what it")),
+        ("2020-01-20", Some(&[("SYN10", "2019-01-01")]), Some("SYN10 to 2019-01-01: what it")),
+        ("2020-01-20", None, Some("is not known")),
+    ] {
+        let told = told(as_of, trained_until.map(|known| &known[..]));
+        assert!(told.contains("before its own release"), "{told}");
+        assert!(says.is_none_or(|says| told.contains(says)), "{told}");
+        assert_eq!(says.is_none(), !told.contains("trained"), "{told}");
+    }
 }
 
 fn read(text: &str) -> Result<Recommendations, String> {
