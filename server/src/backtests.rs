@@ -238,7 +238,8 @@ impl Backtests {
             let none = || StudyError::NoDecisions("decisions", HAVE_THEM_WRITTEN);
             let mut kept = KeptDecisions::read(&dir, &receipt)?.ok_or_else(none)?;
             kept.trained_until = trained_until;
-            Ok(kept.follow(study.market(), &config, days))
+            let followed = kept.follow(study.market(), &config, days);
+            if followed.is_empty() { Err(none()) } else { Ok(followed) }
         });
         let read = read.await.map_err(|_| ApiError::Internal("reading decisions panicked"))?;
         read.map(Some).map_err(lacking)

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use backtest::{
     Backtest, Config, Forecast, Market, Strategy,
     strategies::{Needs, StrategyInfo},
@@ -43,6 +44,10 @@ impl Data {
         let study = Study::read(&snapshot, &needs, progress).await?;
         let config = question.config(study.market())?;
         let mut data = Self { study, followed: None, config };
+        ensure!(
+            question.decisions.is_none() || needs.contains(&Needs::Decisions),
+            "--decisions is what strategy decisions follows, and none of the strategies is that"
+        );
         if needs.contains(&Needs::Decisions) {
             let found = match &question.decisions {
                 Some(path) => of_file(path)?,

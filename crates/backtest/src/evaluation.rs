@@ -1,6 +1,9 @@
 //! Every number a report shows of a run, in the order of the table of metrics.
 
-use std::{cell::Cell, collections::BTreeMap};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -76,10 +79,33 @@ impl Judge {
     }
 }
 
+/// How many values a series has, and over how many sessions they are spread.
+#[derive(Clone, Copy)]
+struct Extent {
+    values: usize,
+    sessions: usize,
+}
+
+impl Extent {
+    /// A value for each session.
+    const fn daily(values: &[f64]) -> Self {
+        Self { values: values.len(), sessions: values.len() }
+    }
+
+    /// The dates of forecasts, among the sessions from the first of them to the last.
+    fn of(forecasts: &[Forecast], sessions: &[NaiveDate]) -> Self {
+        let dates: BTreeSet<NaiveDate> = forecasts.iter().map(|forecast| forecast.date).collect();
+        let span = dates.first().zip(dates.last());
+        let is_within = |session: &&NaiveDate| {
+            span.is_some_and(|(first, last)| (first..=last).contains(session))
+        };
+        Self { values: dates.len(), sessions: sessions.iter().filter(is_within).count() }
+    }
+}
+
 /// A judge at work, who can be stopped before each interval: they are what takes time.
 struct Work<'a> {
     judge: &'a Judge,
-    sessions: usize,
     /// Told how many intervals are done, of how many; false stops the work.
     go_on: &'a dyn Fn(usize, usize) -> bool,
     all: usize,
@@ -88,24 +114,20 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(
-        judge: &'a Judge,
-        (metrics, sessions): (usize, usize),
-        go_on: &'a dyn Fn(usize, usize) -> bool,
-    ) -> Self {
+    fn new(judge: &'a Judge, metrics: usize, go_on: &'a dyn Fn(usize, usize) -> bool) -> Self {
         let all = metrics * judge.bootstraps.len();
-        Self { judge, sessions, go_on, all, done: Cell::new(0), is_stopped: Cell::new(false) }
+        Self { judge, go_on, all, done: Cell::new(0), is_stopped: Cell::new(false) }
     }
 
-    /// Returns the interval of a statistic of a series with so many values, which are evenly
-    /// spread over the sessions: its blocks span as many sessions.
+    /// Returns the interval of a statistic of a series, whose blocks span as many sessions as
+    /// those of the judge.
     fn each(
         &self,
-        values: usize,
+        Extent { values, sessions }: Extent,
         interval: impl Fn(&Stationary) -> Option<Interval>,
     ) -> Vec<BlockInterval> {
         let one = |bootstrap: &Stationary| {
-            let share = values as f64 / self.sessions.max(1) as f64;
+            let share = values as f64 / sessions.max(1) as f64;
             let mean_block = (f64::from(bootstrap.mean_block) * share).round().max(1.0) as u32;
             let bootstrap = Stationary { mean_block, ..*bootstrap };
             let is_wanted = !self.is_stopped.get() && (self.go_on)(self.done.get(), self.all);
@@ -120,10 +142,10 @@ impl<'a> Work<'a> {
 
     fn intervals(
         &self,
-        values: usize,
+        extent: Extent,
         distribution: impl Fn(&Resampling) -> Distribution,
     ) -> Vec<BlockInterval> {
-        self.each(values, |bootstrap| {
+        self.each(extent, |bootstrap| {
             let found = distribution(&Resampling::Stationary(*bootstrap));
             found.interval(self.judge.confidence)
         })
@@ -164,8 +186,7 @@ pub fn evaluate(
     judge: &Judge,
 ) -> Evaluation {
     let metrics = interval_metrics(backtest, baseline, forecasts);
-    let size = (metrics, backtest.returns.len());
-    evaluated(backtest, baseline, forecasts, &Work::new(judge, size, &|_, _| true))
+    evaluated(backtest, baseline, forecasts, &Work::new(judge, metrics, &|_, _| true))
 }
 
 /// [`evaluate`] as work that can be watched and stopped: `go_on` is told how many intervals
@@ -179,7 +200,7 @@ pub fn evaluate_while(
     go_on: &dyn Fn(usize, usize) -> bool,
 ) -> Option<Evaluation> {
     let metrics = interval_metrics(backtest, baseline, forecasts);
-    let work = Work::new(judge, (metrics, backtest.returns.len()), go_on);
+    let work = Work::new(judge, metrics, go_on);
     let evaluation = evaluated(backtest, baseline, forecasts, &work);
     (!work.is_stopped.get()).then_some(evaluation)
 }
@@ -217,7 +238,7 @@ fn evaluated(
     estimates
         .extend(baseline.into_iter().flat_map(|baseline| comparison(backtest, baseline, work)));
     estimates.extend(of_luck(&backtest.returns, judge));
-    estimates.extend(of_forecasts(forecasts, work));
+    estimates.extend(of_forecasts(forecasts, &backtest.sessions, work));
     estimates.sort_by_key(|estimate| estimate.metric);
     let (probs, classes) = columns(forecasts);
     Evaluation {
@@ -240,7 +261,7 @@ fn of_run(backtest: &Backtest, work: &Work<'_>) -> Vec<Estimate> {
         if !has_interval_of_returns(metric) {
             return Some(plain(metric, value));
         }
-        let intervals = work.each(returns.len(), |bootstrap| {
+        let intervals = work.each(Extent::daily(returns), |bootstrap| {
             let found = estimate(metric, returns, &[*bootstrap], work.judge.confidence);
             found.intervals.first()?.interval
         });
@@ -251,7 +272,7 @@ fn of_run(backtest: &Backtest, work: &Work<'_>) -> Vec<Estimate> {
     if !backtest.days.is_empty() {
         let held = backtest.was_invested();
         let flags: Vec<f64> = held.iter().map(|held| f64::from(u8::from(*held))).collect();
-        let intervals = work.intervals(returns.len(), |resampling| {
+        let intervals = work.intervals(Extent::daily(returns), |resampling| {
             paired_distribution(returns, &flags, resampling, |returns, flags| {
                 let held: Vec<bool> = flags.iter().map(|flag| *flag > 0.0).collect();
                 hit_rate(returns, &held)
@@ -292,14 +313,14 @@ fn comparison(backtest: &Backtest, baseline: &Backtest, work: &Work<'_>) -> [Est
     let sharpe = Estimate {
         metric: Metric::SharpeDifference,
         value: difference((sharpe(returns), sharpe(baseline))),
-        intervals: work.intervals(returns.len(), |resampling| {
+        intervals: work.intervals(Extent::daily(returns), |resampling| {
             sharpe_difference(returns, baseline, resampling)
         }),
     };
     let drawdown = Estimate {
         metric: Metric::DrawdownAtEqualVolatility,
         value: drawdown_at_equal_volatility(returns, baseline),
-        intervals: work.intervals(returns.len(), |resampling| {
+        intervals: work.intervals(Extent::daily(returns), |resampling| {
             paired_distribution(returns, baseline, resampling, drawdown_at_equal_volatility)
         }),
     };
@@ -328,10 +349,11 @@ fn columns(forecasts: &[Forecast]) -> (Vec<[f64; 5]>, Vec<usize>) {
     forecasts.iter().map(|forecast| (forecast.probs, forecast.class)).unzip()
 }
 
-fn of_forecasts(forecasts: &[Forecast], work: &Work<'_>) -> Vec<Estimate> {
+fn of_forecasts(forecasts: &[Forecast], sessions: &[NaiveDate], work: &Work<'_>) -> Vec<Estimate> {
     if forecasts.is_empty() {
         return Vec::new();
     }
+    let extent = Extent::of(forecasts, sessions);
     let (probs, classes) = columns(forecasts);
     let mut dates: BTreeMap<NaiveDate, DayLosses> = BTreeMap::new();
     let mut names: BTreeMap<usize, BTreeMap<NaiveDate, usize>> = BTreeMap::new();
@@ -354,19 +376,19 @@ fn of_forecasts(forecasts: &[Forecast], work: &Work<'_>) -> Vec<Estimate> {
         Estimate {
             metric: Metric::LogLoss,
             value: log_loss(&probs, &classes),
-            intervals: by_date(forecasts, work, |forecast| {
+            intervals: by_date(forecasts, extent, work, |forecast| {
                 surprise(forecast.probs[forecast.class])
             }),
         },
         Estimate {
             metric: Metric::LogLossSkill,
             value: log_loss_skill(&losses, &none, work.judge.confidence).skill,
-            intervals: work.each(losses.len(), skill),
+            intervals: work.each(extent, skill),
         },
         Estimate {
             metric: Metric::Brier,
             value: brier(&probs, &classes),
-            intervals: by_date(forecasts, work, |forecast| {
+            intervals: by_date(forecasts, extent, work, |forecast| {
                 brier(&[forecast.probs], &[forecast.class]).unwrap_or(f64::NAN)
             }),
         },
@@ -380,6 +402,7 @@ fn of_forecasts(forecasts: &[Forecast], work: &Work<'_>) -> Vec<Estimate> {
 /// market's move.
 fn by_date(
     forecasts: &[Forecast],
+    extent: Extent,
     work: &Work<'_>,
     loss: impl Fn(&Forecast) -> f64,
 ) -> Vec<BlockInterval> {
@@ -389,7 +412,7 @@ fn by_date(
         (*sum, *count) = (*sum + loss(forecast), *count + 1.0);
     }
     let (sums, counts): (Vec<f64>, Vec<f64>) = dates.into_values().unzip();
-    work.intervals(sums.len(), |resampling| {
+    work.intervals(extent, |resampling| {
         paired_distribution(&sums, &counts, resampling, |sums, counts| {
             Some(sums.iter().sum::<f64>() / counts.iter().sum::<f64>())
         })

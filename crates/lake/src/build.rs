@@ -19,6 +19,9 @@ use crate::{
     universe::Origin,
 };
 
+/// Tickers that an error names.
+const NAMED_MAX: usize = 5;
+
 /// What a build needs.
 #[derive(Clone, Copy)]
 pub struct BuildOptions<'a> {
@@ -146,24 +149,28 @@ pub fn build_snapshot(options: &BuildOptions<'_>) -> Result<BuildReport, LakeErr
     Ok(BuildReport { id, dir, already_built: was_there, records, rejected, held, released })
 }
 
-/// Refuses a table, or prices of a provider, of which nothing could be read: one mistake in a
-/// mapping would leave a snapshot without data.
+/// Refuses a table of which nothing could be read, and prices of which there are none: one
+/// mistake in a mapping would leave a snapshot without data.
 fn check_read(
     universe: &Universe,
     kind: Kind,
     source: &FeedSource,
     parsed: &Parsed,
 ) -> Result<(), LakeError> {
-    match parsed.rejected.first().filter(|_| parsed.batch.num_rows() == 0) {
-        None => Ok(()),
-        Some(Rejected { place, reason, .. }) => Err(LakeError::Config {
-            origin: format!("universe {}, feed {} of {}", universe.id, kind.key(), source.id),
-            reason: format!(
-                "none of its {} records can be read; of the first, {place}: {reason}",
-                parsed.rejected.len()
-            ),
-        }),
-    }
+    let reason = match parsed.rejected.first().filter(|_| parsed.batch.num_rows() == 0) {
+        Some(Rejected { place, reason, .. }) => format!(
+            "none of its {} records can be read; of the first, {place}: {reason}",
+            parsed.rejected.len()
+        ),
+        None if kind == Kind::Bars && parsed.batch.num_rows() == 0 => {
+            let tickers = universe.names.iter().map(|name| name.ticker.as_str());
+            let some = tickers.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+            format!("it has no bar of {some}: look at `names`, and at what `ticker` is mapped to")
+        }
+        None => return Ok(()),
+    };
+    let origin = format!("universe {}, feed {} of {}", universe.id, kind.key(), source.id);
+    Err(LakeError::Config { origin, reason })
 }
 
 /// Reads a quarantined record as its source gives it: columns by name, unmasked, for the
@@ -238,7 +245,7 @@ fn parse_kind(
             undo_splits: config.undo_splits,
         };
         let (source, parsed) = of_package(source, records::read(&feed, universe, config, format)?);
-        if format == Format::Table {
+        if format == Format::Table || kind == Kind::Bars {
             check_read(universe, kind, &source, &parsed)?;
         }
         found.push((source, parsed));

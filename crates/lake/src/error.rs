@@ -219,7 +219,7 @@ pub enum LakeError {
     },
     /// A universe has no snapshot.
     #[error(
-        "universe {name} has no snapshot in {}{}: `r2r data build --universe` builds one of {}, or of a .toml file",
+        "universe {name} has no snapshot in {}{}: `r2r data build --universe` builds one of {}, or of a .toml file; --data-dir takes another store",
         place.display(), list("; there are ", built), known.join(", ")
     )]
     NoUniverse {
@@ -346,7 +346,10 @@ pub enum LakeError {
         near: String,
     },
     /// The universe has no such ticker.
-    #[error("ticker {ticker} is not in the universe{}", list("; near: ", near))]
+    #[error(
+        "ticker {ticker} is not in the universe{}: `r2r data show` lists its names",
+        list("; near: ", near)
+    )]
     UnknownTicker {
         /// The ticker that was asked for.
         ticker: Ticker,

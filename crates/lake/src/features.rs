@@ -28,8 +28,9 @@ include!(concat!(env!("OUT_DIR"), "/sql_files.rs"));
 const FORBIDDEN: [&str; 7] =
     ["now(", "current_date", "current_time", "random(", "uuid(", "today(", "information_schema"];
 
-/// Largest file of the user's own: planning goes as deep as an expression is long.
-const OWN_BYTES_MAX: u64 = 8 << 10;
+/// Bounds of a file of the user's own: planning goes as deep as an expression is long.
+const OWN_BYTES_MAX: u64 = 16 << 10;
+const OWN_WORDS_MAX: usize = 500;
 
 /// A feature file: what its header says, and its query.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,6 +185,11 @@ impl FeatureInfo {
             return Err(LakeError::feature(&file, reason));
         }
         let text = fs::read_to_string(path).map_err(LakeError::io("read", path))?;
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        if words.filter(|word| !word.is_empty()).count() > OWN_WORDS_MAX {
+            let reason = format!("it has more than {OWN_WORDS_MAX} words: divide it");
+            return Err(LakeError::feature(&file, reason));
+        }
         // Some editors begin a file with a mark of its encoding.
         let mut features = Self::parse_file(&file, text.trim_start_matches('\u{feff}'))?;
         features.iter_mut().for_each(|feature| feature.is_own = true);
@@ -291,7 +297,7 @@ fn add_files(dir: &Path, features: &mut Vec<FeatureInfo>) -> Result<(), LakeErro
 /// Adds a feature, unless another has its name.
 pub(crate) fn add(feature: FeatureInfo, features: &mut Vec<FeatureInfo>) -> Result<(), LakeError> {
     if features.iter().any(|other| other.name == feature.name) {
-        let reason = "another feature has its name; see `r2r features list --all`";
+        let reason = "another feature has its name: rename this one";
         return Err(LakeError::feature(&feature.file, reason));
     }
     features.push(feature);

@@ -146,6 +146,10 @@ pub(crate) fn times(
     // A count of nothing is known at the time of the read itself.
     let event_time = time(row.event_time).or(info.coverage.then(|| as_of.instant()))?;
     let known_at = time(row.known_at).or(info.coverage.then(|| as_of.instant()))?;
+    // A query may say anything of its value; what it says is known later is not known yet.
+    if known_at > as_of.instant() {
+        return None;
+    }
     let age_days = (as_of.date() - event_time.date_naive()).num_days();
     let is_old = info.ttl_days.is_some_and(|ttl| age_days > ttl.into());
     (!is_old).then_some((event_time, known_at))

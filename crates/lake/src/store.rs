@@ -307,11 +307,26 @@ impl SnapshotStore {
     pub async fn point(&self, name: &str, id: Digest) -> Result<(), LakeError> {
         self.guarded(Work::Publish, async |_| {
             // Nobody removes it from here on.
-            self.manifest(id).await?;
+            let universe = self.manifest(id).await?.universe.id;
+            if universe != name && self.is_universe(name).await? {
+                return Err(LakeError::Config {
+                    origin: format!("reference {name:?}"),
+                    reason: format!("it is a universe's, and this is a snapshot of {universe}: take another name"),
+                });
+            }
             let held = self.hold_refs(&[name]).await?;
             self.move_refs(held, id).await
         })
         .await
+    }
+
+    /// Tells whether a reference is that of a universe.
+    async fn is_universe(&self, name: &str) -> Result<bool, LakeError> {
+        if Universe::builtin_ids().any(|id| id.eq_ignore_ascii_case(name)) {
+            return Ok(true);
+        }
+        let Some(id) = self.refs().await?.get(name).copied() else { return Ok(false) };
+        Ok(self.manifest(id).await?.universe.id == name)
     }
 
     /// Reads references before they are moved. What a damaged one says does not

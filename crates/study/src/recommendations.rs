@@ -84,7 +84,14 @@ impl Recommendations {
             }
             let written: Written =
                 serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
-            model = model.or(written.receipt.and_then(|receipt| receipt.model));
+            let named = written.receipt.and_then(|receipt| receipt.model);
+            if let (Some(model), Some(named)) = (&model, &named)
+                && model != named
+            {
+                let reason = format!("it is of model {named}, lines before it of {model}");
+                return Err(bad(format!("{reason}: give each model a file of its own")));
+            }
+            model = model.or(named);
             let row = match serde_json::from_str::<Recommendation>(line) {
                 Ok(row) => row,
                 Err(_) if number == 0 && is_receipt(line) => continue,

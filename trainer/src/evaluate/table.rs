@@ -19,7 +19,7 @@ const MEANS: [(&str, &str); 14] = [
     ("reward.correctness", "  of these upheld"),
     ("reward.unsupported", "  unsupported claims"),
     ("reward.decision", "reward: decision"),
-    ("reward.accuracy", "  accuracy in units of |z|"),
+    ("reward.accuracy", "  accuracy in units of abs(z)"),
     ("reward.cost", "  cost of wrong labels"),
     ("reward.smoothness", "  penalty on changed labels"),
     ("decision.log_loss", "log-loss of the raw decision"),

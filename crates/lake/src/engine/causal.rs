@@ -6,7 +6,7 @@ use datafusion::{
     common::tree_node::{TreeNode as _, TreeNodeRecursion},
     error::DataFusionError,
     logical_expr::{
-        Expr, LogicalPlan, Volatility, WindowFrameBound,
+        Expr, LogicalPlan, Volatility, WindowFrameBound, WindowFrameUnits,
         expr::{Sort, WindowFunction},
     },
 };
@@ -53,8 +53,15 @@ fn of_window(call: &WindowFunction) -> Option<String> {
     if LOOKING_AHEAD.contains(&name) {
         return reason("looks ahead: a series reads its session and those before it");
     }
-    if let WindowFrameBound::Following(_) = params.window_frame.end_bound {
+    let frame = &params.window_frame;
+    if let WindowFrameBound::Following(_) = frame.end_bound {
         return reason("looks ahead: end its frame with the CURRENT ROW");
+    }
+    // An offset of values may be negative, `INTERVAL '-5 days' PRECEDING`, one of rows may not.
+    let is_whole_past = matches!(&frame.start_bound, WindowFrameBound::Preceding(n) if n.is_null())
+        && frame.end_bound == WindowFrameBound::CurrentRow;
+    if frame.units != WindowFrameUnits::Rows && !is_whole_past {
+        return reason("may look ahead: give its frame in ROWS");
     }
     match &params.order_by[..] {
         [Sort { expr: Expr::Column(column), asc: true, .. }] if column.name == "session" => None,

@@ -152,6 +152,10 @@ fn lines_that_are_no_answers_are_refused_by_number() {
             aapl.replace(r#""Buy"}"#, r#""Buy","probs":[0.1,0.1,0.5,0.2,0.1]}"#),
             ":1: Buy is recommended where Hold is most probable",
         ),
+        (
+            format!("{aapl}\n{}", msft.replace(r#""m""#, r#""n""#)),
+            ":2: it is of model n, lines before it of m",
+        ),
         ("nothing".to_owned(), ":1: "),
     ] {
         let error = read(&text).unwrap_err();
