@@ -224,7 +224,7 @@ static DEFINITIONS: [Definition; 37] = [
         "Mean |accuracy - confidence| over 10 equal-width bins (lo, hi] of the top probability, by the share of decisions; read it beside the log-loss skill."),
     plain(Metric::ClasswiseEce, "Classwise calibration error", Unit::Fraction,
         "Mean over classes of the calibration error of the probability of that class, in 10 equal-width bins (lo, hi]."),
-    plain(Metric::Ece15, "The same of the top label in 15 bins", Unit::Fraction,
+    plain(Metric::Ece15, "Calibration error of the top label, 15 bins", Unit::Fraction,
         "As the calibration error of the top label, over 15 bins: how much of it is the choice of bins."),
 ];
 

@@ -110,8 +110,9 @@ async fn the_old_worker_may_die_while_it_retires() {
             status.wait_for(|status| status.worker_pid != Some(old)).await.unwrap();
             kill(Pid::from_raw(old.try_into().unwrap()), Signal::SIGKILL).unwrap();
         };
-        let (swapped, ()) = tokio::join!(engine.swap(other(), request(1), fine), watch);
-        swapped.unwrap();
+        // A swap that fails ends the test; the watch would wait for ever.
+        let swapped = async { engine.swap(other(), request(1), fine).await.unwrap() };
+        tokio::join!(swapped, watch);
     };
     // Long enough to be there when the other model serves.
     let runs = join_all((0..8).map(|i| decode(&engine, long_request(i))));
