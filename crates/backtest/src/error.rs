@@ -35,6 +35,8 @@ pub enum BacktestError {
     /// The data does not reach that far.
     #[error("{date} is outside the sessions of universe {universe}, {first} to {last}")]
     OutsideData {
+        /// Which end of the span, `start` or `end`.
+        name: &'static str,
         /// The date that was asked for.
         date: NaiveDate,
         /// Universe.

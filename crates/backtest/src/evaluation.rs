@@ -1,9 +1,6 @@
 //! Every number a report shows of a run, in the order of the table of metrics.
 
-use std::{
-    cell::Cell,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::{cell::Cell, collections::BTreeMap};
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -68,14 +65,8 @@ impl Judge {
         sessions: usize,
         distribution: impl Fn(&Resampling) -> Distribution,
     ) -> Vec<BlockInterval> {
-        let interval = |bootstrap: &Stationary| {
-            let found = bootstrap
-                .suits(sessions)
-                .then(|| distribution(&Resampling::Stationary(*bootstrap)));
-            let interval = found.and_then(|found| found.interval(self.confidence));
-            BlockInterval { bootstrap: *bootstrap, interval }
-        };
-        self.bootstraps.iter().map(interval).collect()
+        let extent = Extent { values: sessions, sessions };
+        Work::new(self, 1, &|_, _| true).intervals(extent, distribution)
     }
 }
 
@@ -92,12 +83,11 @@ impl Extent {
         Self { values: values.len(), sessions: values.len() }
     }
 
-    /// The dates of forecasts, among the sessions from the first of them to the last.
-    fn of(forecasts: &[Forecast], sessions: &[NaiveDate]) -> Self {
-        let dates: BTreeSet<NaiveDate> = forecasts.iter().map(|forecast| forecast.date).collect();
-        let span = dates.first().zip(dates.last());
+    /// A value for each date, among the sessions from the first of them to the last.
+    fn of<T>(dates: &BTreeMap<NaiveDate, T>, sessions: &[NaiveDate]) -> Self {
+        let ends = dates.keys().next().zip(dates.keys().next_back());
         let is_within = |session: &&NaiveDate| {
-            span.is_some_and(|(first, last)| (first..=last).contains(session))
+            ends.is_some_and(|(first, last)| (first..=last).contains(session))
         };
         Self { values: dates.len(), sessions: sessions.iter().filter(is_within).count() }
     }
@@ -353,7 +343,6 @@ fn of_forecasts(forecasts: &[Forecast], sessions: &[NaiveDate], work: &Work<'_>)
     if forecasts.is_empty() {
         return Vec::new();
     }
-    let extent = Extent::of(forecasts, sessions);
     let (probs, classes) = columns(forecasts);
     let mut dates: BTreeMap<NaiveDate, DayLosses> = BTreeMap::new();
     let mut names: BTreeMap<usize, BTreeMap<NaiveDate, usize>> = BTreeMap::new();
@@ -364,6 +353,7 @@ fn of_forecasts(forecasts: &[Forecast], sessions: &[NaiveDate], work: &Work<'_>)
             (1..5).fold(0, |top, k| if forecast.probs[k] > forecast.probs[top] { k } else { top });
         names.entry(forecast.name).or_default().insert(forecast.date, top);
     }
+    let extent = Extent::of(&dates, sessions);
     let losses: Vec<DayLosses> = dates.into_values().collect();
     let labels: Vec<Vec<usize>> = names.into_values().map(|n| n.into_values().collect()).collect();
     let skill = |bootstrap: &Stationary| {

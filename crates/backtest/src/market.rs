@@ -264,9 +264,11 @@ impl Market {
             return Err(BacktestError::ReversedDates { start, end });
         }
         let (first, last) = (self.sessions[0], self.sessions[self.sessions.len() - 1]);
-        if let Some(date) = [start, end].into_iter().find(|date| *date < first || *date > last) {
+        let ends = [("start", start), ("end", end)];
+        let outside = ends.into_iter().find(|(_, date)| *date < first || *date > last);
+        if let Some((name, date)) = outside {
             let universe = self.source.universe.clone();
-            return Err(BacktestError::OutsideData { date, universe, first, last });
+            return Err(BacktestError::OutsideData { name, date, universe, first, last });
         }
         let row = |date: NaiveDate| self.sessions.partition_point(|session| *session < date);
         let after = self.sessions.partition_point(|session| *session <= end);

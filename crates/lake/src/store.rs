@@ -326,7 +326,8 @@ impl SnapshotStore {
             return Ok(true);
         }
         let Some(id) = self.refs().await?.get(name).copied() else { return Ok(false) };
-        Ok(self.manifest(id).await?.universe.id == name)
+        // What a reference to a damaged snapshot stood for does not matter.
+        Ok(self.manifest(id).await.is_ok_and(|manifest| manifest.universe.id == name))
     }
 
     /// Reads references before they are moved. What a damaged one says does not

@@ -199,15 +199,9 @@ impl BacktestQuery {
         let strategy = named(&self.strategy, "strategy", STRATEGY)?;
         let baseline = named(&self.baseline, "baseline", BASELINE)?;
         let config = self.config(market)?;
-        let rows = market.rows(config.start, config.end).map_err(|error| match &error {
-            BacktestError::OutsideData { date, .. } if *date == config.start => {
-                wrong("start", error.to_string())
-            }
-            _ => refused(error),
-        });
-        let sessions = rows?.len();
         decision_days(market, &config).map_err(refused)?;
         let sizes = self.sizes(config.horizon)?;
+        let sessions = market.rows(config.start, config.end).map_err(refused)?.len();
         let folds = sizes.folds(sessions, config.horizon).map_err(refused)?;
         let resamples = self.resamples.or("resamples", WHOLE, RESAMPLES)?;
         if resamples > RESAMPLES_MAX {
@@ -311,9 +305,9 @@ fn wrong(name: &str, detail: String) -> ApiError {
 pub(super) fn refused(error: BacktestError) -> ApiError {
     let name = match &error {
         BacktestError::ReversedDates { .. } | BacktestError::ShortSpan { .. } => "start",
-        BacktestError::OutsideData { date, last, .. } if date > last => "end",
-        BacktestError::OutsideData { .. } => "start",
-        BacktestError::BadParameter { name, .. } | BacktestError::LabelOverlap { name, .. } => name,
+        BacktestError::OutsideData { name, .. }
+        | BacktestError::BadParameter { name, .. }
+        | BacktestError::LabelOverlap { name, .. } => name,
         BacktestError::MissingData { what: "market impact", .. } => "impact",
         BacktestError::MissingData { .. } => "adv_share",
         BacktestError::UnknownStrategy { .. } => "strategy",
