@@ -8,7 +8,7 @@ PARTS ?= k6
 FILTER ?=
 export PORT R2R_DATA_DIR
 
-.PHONY: help run test test-extras test-mlflow bench bench-data bench-backtest loadtest clean
+.PHONY: help run test test-extras test-mlflow bench bench-data bench-backtest ablation loadtest clean
 
 help:
 	@echo 'make run        install what is missing, build, fetch model and data, serve on PORT ($(PORT))'
@@ -19,6 +19,8 @@ help:
 	@echo 'make bench      criterion benches of everything around the model, then theses a minute'
 	@echo 'make bench-data features, labels and joins against pandas, polars and DuckDB; retrieval'
 	@echo 'make bench-backtest sweeps and bootstraps against NumPy, vectorbt and arch; growth, memory'
+	@echo 'make ablation   what reinforcement adds to supervised training on synthetic markets: four runs,'
+	@echo '                two hours on two cores; SIGNAL=0 makes markets that nothing predicts'
 	@echo 'make loadtest   k6 against a server of its own; PARTS="k6 verify determinism chaos" or all'
 	@echo 'make clean      remove target/ and data/'
 	@echo 'variables: PORT, R2R_DATA_DIR ($(R2R_DATA_DIR)), PARTS ($(PARTS))'
@@ -43,6 +45,9 @@ bench-data:
 
 bench-backtest:
 	@scripts/bench-backtest.sh
+
+ablation:
+	@scripts/ablation.sh
 
 loadtest:
 	@scripts/loadtest.sh $(PARTS)

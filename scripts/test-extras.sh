@@ -7,6 +7,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+scripts/prepare.sh
 # The snapshots that the tests read; nothing is written where they are there.
 for universe in R20 PIT391 SYN10; do
     step "snapshot of $universe" sh -c \

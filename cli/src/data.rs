@@ -89,11 +89,25 @@ pub(crate) struct UniverseArgs {
 }
 
 impl UniverseArgs {
-    pub(crate) fn load(&self) -> anyhow::Result<(Universe, SourceList)> {
+    /// Returns the file of a universe of the user's own.
+    fn own(&self) -> Option<&Path> {
         let path = Path::new(&self.universe);
-        let is_file = path.extension().is_some_and(|extension| extension == "toml");
-        let universe =
-            if is_file { Universe::load(path)? } else { Universe::builtin(&self.universe)? };
+        path.extension().is_some_and(|extension| extension == "toml").then_some(path)
+    }
+
+    /// Returns the name under which the universe is, or was, built.
+    pub(crate) fn id(&self) -> anyhow::Result<String> {
+        Ok(match self.own() {
+            Some(path) => Universe::load(path)?.id,
+            None => self.universe.clone(),
+        })
+    }
+
+    pub(crate) fn load(&self) -> anyhow::Result<(Universe, SourceList)> {
+        let universe = match self.own() {
+            Some(path) => Universe::load(path)?,
+            None => Universe::builtin(&self.universe)?,
+        };
         let sources = match &self.sources {
             Some(path) => SourceList::load(path)?,
             None => SourceList::builtin()?,

@@ -217,6 +217,13 @@ async fn build(args: &Build, data_dir: &Path) -> anyhow::Result<()> {
         snapshot.id(),
         path.display()
     );
+    let empty = panel.empty_features();
+    if !empty.is_empty() {
+        say!(
+            "no row has a value of {}: `r2r features show NAME` tells what it is made of",
+            empty.join(", ")
+        );
+    }
     say!("bias: {}", snapshot.manifest().universe.bias);
     Ok(())
 }

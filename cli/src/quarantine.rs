@@ -134,9 +134,8 @@ async fn entries(
     args: &UniverseArgs,
     data_dir: &Path,
 ) -> anyhow::Result<(Manifest, Vec<Quarantined>)> {
-    let (universe, _) = args.load()?;
     let store = SnapshotStore::local(data_dir);
-    let manifest = store.manifest(store.current(&universe.id).await?).await?;
+    let manifest = store.manifest(store.current(&args.id()?).await?).await?;
     let entries = store.quarantine(&manifest).await?;
     Ok((manifest, entries))
 }

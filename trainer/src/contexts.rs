@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::Context as _;
 use backtest::bootstrap::{Resampling, Stationary};
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use contract::{Plan, rewards::Realised};
 use domain::{AsOf, AsOfRead, Label, Ticker};
 use lake::HORIZONS;
@@ -32,12 +32,16 @@ pub(crate) const CONFIDENCE: f64 = 0.95;
 const DAYS_A_SESSION: f64 = 365.25 / 252.0;
 
 /// Returns the bootstrap of means over `dates`, which are in order; none where they are too
-/// few. Its mean block is as long as the labels of dates overlap: the longest horizon.
+/// few. Its mean block is as long as the labels of dates overlap: the most dates that lie
+/// within the longest horizon, since dates of several universes come in clusters.
 pub(crate) fn bootstrap(dates: &[AsOf], seed: u64) -> Option<Resampling> {
-    let (first, last) = dates.first().zip(dates.last())?;
-    let days = (last.instant() - first.instant()).num_days().max(1) as f64;
     let horizon = HORIZONS.into_iter().max()? as f64 * DAYS_A_SESSION;
-    let block = (dates.len() as f64 * horizon / days).round().max(1.0);
+    let horizon = TimeDelta::days(horizon.round() as i64);
+    let overlap = |(i, date): (usize, &AsOf)| {
+        let end = date.instant() + horizon;
+        dates[i..].partition_point(|other| other.instant() < end)
+    };
+    let block = dates.iter().enumerate().map(overlap).max()?;
     let stationary = Stationary { mean_block: block as u32, resamples: 2_000, seed };
     stationary.suits(dates.len()).then_some(Resampling::Stationary(stationary))
 }
@@ -170,20 +174,25 @@ mod tests {
     #[test]
     fn blocks_are_as_long_as_labels_overlap_and_few_have_no_interval() {
         let first = NaiveDate::from_ymd_opt(2015, 1, 1).unwrap();
-        let mean_block = |n: u64, every: u64| {
-            let date = |i| AsOf::end_of(first + Days::new(i * every));
-            let dates: Vec<AsOf> = (0..n).map(date).collect();
+        let of_days = |days: Vec<u64>| {
+            let date = |day| AsOf::end_of(first + Days::new(day));
+            let dates: Vec<AsOf> = days.into_iter().map(date).collect();
             match bootstrap(&dates, 1)? {
                 Resampling::Stationary(plan) => Some(plan.mean_block),
                 other => panic!("{other:?}"),
             }
         };
-        // 63 sessions are 91 days: three months of monthly dates, one of half-yearly ones.
-        assert_eq!(mean_block(60, 30), Some(3));
+        let mean_block = |n: u64, every: u64| of_days((0..n).map(|i| i * every).collect());
+        // 63 sessions are 91 days: four of monthly dates overlap, one of half-yearly ones.
+        assert_eq!(mean_block(60, 30), Some(4));
         assert_eq!(mean_block(60, 180), Some(1));
         assert_eq!(mean_block(500, 1), Some(91));
         assert_eq!(mean_block(300, 1), None);
         assert_eq!(mean_block(4, 180), None);
         assert_eq!(mean_block(0, 1), None);
+        // Forty days of each of several years are that many blocks.
+        let years = |n: u64| of_days((0..40 * n).map(|i| i / 40 * 365 + i % 40).collect());
+        assert_eq!(years(5), Some(40));
+        assert_eq!(years(4), None);
     }
 }

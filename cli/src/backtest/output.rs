@@ -185,6 +185,20 @@ pub(crate) fn summary(backtest: &Backtest, evaluation: &Evaluation) -> anyhow::R
     Ok(())
 }
 
+/// What was asked of a run, apart from its strategy.
+pub(crate) fn terms(provenance: &backtest::Provenance) -> String {
+    let config = &provenance.config;
+    format!(
+        "{}, {} to {}, held {} sessions, delay {}, {} bp",
+        provenance.universe,
+        config.start,
+        config.end,
+        config.horizon,
+        config.delay,
+        config.costs.commission_bps
+    )
+}
+
 /// A row of a comparison.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
@@ -264,17 +278,8 @@ pub(crate) fn comparison(
     out: Option<&Path>,
 ) -> anyhow::Result<()> {
     let first = runs.first().unwrap_or(baseline);
-    let (config, other) = (&first.provenance.config, &baseline.provenance.strategy);
-    say!(
-        "{}, {} to {}, held {} sessions, delay {}, {} bp; {} strategies, baseline {other}",
-        first.provenance.universe,
-        config.start,
-        config.end,
-        config.horizon,
-        config.delay,
-        config.costs.commission_bps,
-        rows.len(),
-    );
+    let (terms, other) = (terms(&first.provenance), &baseline.provenance.strategy);
+    say!("{terms}; {} strategies, baseline {other}", rows.len());
     table(rows)?;
     let Some(dir) = out else { return Ok(()) };
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;

@@ -24,7 +24,12 @@ use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{daily_sharpe, inputs::Data, output::shown, question::Question};
+use super::{
+    daily_sharpe,
+    inputs::Data,
+    output::{shown, terms},
+    question::Question,
+};
 use crate::screen::{progress, say};
 
 /// Parameters that are shown, the best first.
@@ -79,6 +84,9 @@ struct Swept {
     walk_forward_max_drawdown: Option<f64>,
     deflated_sharpe_of_the_best: Option<DeflatedSharpe>,
     overfitting: Option<Overfitting>,
+    /// Why there is no figure of overfitting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overfitting_undefined: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -184,6 +192,8 @@ fn judged(
         of(a).total_cmp(&of(b))
     });
     let sample = best.and_then(|best| SharpeSample::of(best));
+    // Undefined for a single trial or a span too short to split.
+    let overfitting = probability_of_overfitting(&returns, CSCV_BLOCKS);
     let trial = |(run, returns): (&Backtest, &&[f64])| Trial {
         strategy: run.provenance.strategy.clone(),
         sharpe: sharpe(returns),
@@ -197,21 +207,16 @@ fn judged(
         walk_forward_sharpe: sharpe(&followed.returns[from..]),
         walk_forward_max_drawdown: max_drawdown(&followed.returns[from..]),
         deflated_sharpe_of_the_best: sample.and_then(|sample| deflated_sharpe(&sample, &daily)),
-        // Undefined for a single trial or a span too short to split.
-        overfitting: probability_of_overfitting(&returns, CSCV_BLOCKS).ok(),
+        overfitting_undefined: overfitting.as_ref().err().map(ToString::to_string),
+        overfitting: overfitting.ok(),
     }
 }
 
 fn show(result: &Swept, folds: usize) -> anyhow::Result<()> {
     let number = |value: Option<f64>| shown(Metric::Sharpe, value);
-    let config = &result.provenance.config;
-    say!(
-        "{} parameters of momentum on {}, {} to {}, {folds} folds",
-        result.trials.len(),
-        result.provenance.universe,
-        config.start,
-        config.end
-    );
+    let drawdown = |value: Option<f64>| shown(Metric::MaxDrawdown, value);
+    let (terms, trials) = (terms(&result.provenance), result.trials.len());
+    say!("{terms}; {trials} parameters of momentum, {folds} folds");
     let mut best: Vec<&Trial> = result.trials.iter().collect();
     best.sort_by(|a, b| {
         let of = |trial: &Trial| trial.sharpe.unwrap_or(f64::NEG_INFINITY);
@@ -223,18 +228,19 @@ fn show(result: &Swept, folds: usize) -> anyhow::Result<()> {
             "  {:<58} {:>6} {:>8}",
             trial.strategy,
             number(trial.sharpe),
-            number(trial.max_drawdown)
+            drawdown(trial.max_drawdown)
         );
     }
     say!(
         "  {:<58} {:>6} {:>8}",
         "chosen fold by fold, on what came before",
         number(result.walk_forward_sharpe),
-        number(result.walk_forward_max_drawdown)
+        drawdown(result.walk_forward_max_drawdown)
     );
     let deflated = result.deflated_sharpe_of_the_best.as_ref().map(|found| found.probability);
     let overfit = result.overfitting.as_ref().and_then(|found| found.probability);
     say!("  deflated Sharpe ratio of the best: {}", number(deflated));
-    say!("  probability of backtest overfitting: {}", number(overfit));
+    let why = result.overfitting_undefined.as_ref().map(|why| format!(": {why}"));
+    say!("  probability of backtest overfitting: {}{}", number(overfit), why.unwrap_or_default());
     Ok(())
 }

@@ -155,14 +155,19 @@ impl FeatureInfo {
 }
 
 impl FeatureInfo {
-    /// Returns a feature of the catalogue.
+    /// Returns a feature of the catalogue. The user's own files are only read where it is
+    /// none of the program's: one that is not finished stops nothing else.
     ///
     /// # Errors
     /// Fails on an unknown name, and tells the most similar one.
     pub fn find(name: &str) -> Result<Self, LakeError> {
+        let named = |features: &[Self]| features.iter().find(|f| f.name == name).cloned();
+        if let Some(found) = named(builtin()?) {
+            return Ok(found);
+        }
         let catalogue = catalogue()?;
-        if let Some(found) = catalogue.iter().find(|feature| feature.name == name) {
-            return Ok(found.clone());
+        if let Some(found) = named(catalogue) {
+            return Ok(found);
         }
         let score = |f: &&Self| strsim::jaro_winkler(&f.name, name);
         let near = catalogue.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
@@ -304,7 +309,8 @@ pub(crate) fn add(feature: FeatureInfo, features: &mut Vec<FeatureInfo>) -> Resu
     Ok(())
 }
 
-fn sort(features: &mut [FeatureInfo]) {
+/// Puts features into the order of the catalogue.
+pub(crate) fn sort(features: &mut [FeatureInfo]) {
     features
         .sort_by(|a, b| (a.section, a.coverage, &a.name).cmp(&(b.section, b.coverage, &b.name)));
 }

@@ -18,8 +18,12 @@ use domain::{AsOf, Digest, Ticker};
 
 pub use self::evidence::{Citation, Cited};
 use crate::{
-    DataSource, FeatureInfo, Kind, LakeError, Manifest, engine::Engine, feature_catalogue,
-    features::VIEW_FILES, records, scan::Reads, tables::Tables,
+    DataSource, FeatureInfo, Kind, LakeError, Manifest,
+    engine::Engine,
+    features::{VIEW_FILES, cited_features},
+    records,
+    scan::Reads,
+    tables::Tables,
 };
 
 /// What a node of a lineage is.
@@ -120,12 +124,11 @@ impl Lineage {
     /// Fails on an unknown feature, and where the snapshot was built for another version
     /// of it.
     pub async fn of_features(manifest: &Manifest, names: &[String]) -> Result<Self, LakeError> {
-        let mut features = if names.is_empty() {
-            feature_catalogue()?
+        let features = if names.is_empty() {
+            cited_features()?
         } else {
             names.iter().map(|name| FeatureInfo::find(name)).collect::<Result<_, _>>()?
         };
-        features.retain(|feature| feature.evidence || !names.is_empty());
         for feature in features.iter().filter(|feature| feature.evidence) {
             if !manifest.features.contains(&feature.reference()) {
                 return Err(LakeError::BadSnapshot {

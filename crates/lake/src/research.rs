@@ -8,7 +8,7 @@ mod panel;
 mod points;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     iter::repeat_n,
     path::{Path, PathBuf},
     sync::Arc,
@@ -33,6 +33,7 @@ pub(crate) use self::{
 };
 use crate::{
     FeatureInfo, HORIZONS, Kind, LabelConfig, LabelRow, LakeError, Snapshot, feature_catalogue,
+    features::sort,
     label_rows,
     parallel::{in_parallel, run_now},
     records::time_type,
@@ -204,14 +205,14 @@ impl Closes {
 /// Returns the features of these names, in the catalogue's order; all series of names
 /// where none is named.
 fn chosen(names: &[String]) -> Result<Vec<FeatureInfo>, LakeError> {
-    for name in names {
-        FeatureInfo::find(name)?;
+    if names.is_empty() {
+        let is_chosen = |feature: &FeatureInfo| feature.is_series() && feature.kind == Kind::Bars;
+        return Ok(feature_catalogue()?.into_iter().filter(is_chosen).collect());
     }
-    let is_chosen = |feature: &FeatureInfo| {
-        let is_series = feature.is_series() && feature.kind == Kind::Bars;
-        if names.is_empty() { is_series } else { names.contains(&feature.name) }
-    };
-    Ok(feature_catalogue()?.into_iter().filter(is_chosen).collect())
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    let mut features = names.into_iter().map(FeatureInfo::find).collect::<Result<Vec<_>, _>>()?;
+    sort(&mut features);
+    Ok(features)
 }
 
 fn count(rows: &[Option<LabelRow>]) -> LabelStats {

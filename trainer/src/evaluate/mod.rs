@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use self::quality::Quality;
-pub(crate) use self::table::{aligned, markdown, number};
+pub(crate) use self::table::{aligned, markdown, means, number};
 use crate::{
     config::EvaluationSection,
     corpus::Part,
@@ -157,7 +157,7 @@ fn report(evaluation: &Evaluation, page: &Path) {
     for (name, sides) in [("all universes", &evaluation.all)].into_iter().chain(universes) {
         let Sides { contexts, dates, .. } = sides;
         anstream::println!("{name}: {contexts} test contexts of {dates} dates");
-        anstream::println!("{}", aligned(&sides.rows()));
+        anstream::println!("{}", aligned(["base", "adapter"], &sides.rows()));
     }
     anstream::println!("{}", page.display());
 }

@@ -1,6 +1,6 @@
-//! Base and adapter side by side, in a terminal and in pages.
+//! Two models side by side, in a terminal and in pages.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use domain::Label;
 
@@ -27,29 +27,32 @@ const MEANS: [(&str, &str); 14] = [
 
 /// A line of the table.
 pub(crate) struct Row {
-    pub(crate) name: String,
-    pub(crate) base: String,
-    pub(crate) adapter: String,
-    /// Adapter less base, with its interval.
-    pub(crate) difference: String,
+    name: String,
+    sides: [String; 2],
+    /// The second side less the first, with its interval.
+    difference: String,
+}
+
+/// Returns the rows of what a reward is made of.
+pub(crate) fn means(
+    sides: [&BTreeMap<String, f64>; 2],
+    differences: &BTreeMap<String, Difference>,
+) -> Vec<Row> {
+    let row = |(key, name): (&str, &str)| Row {
+        name: name.to_owned(),
+        sides: sides.map(|means| means.get(key).copied().map_or("-".into(), number)),
+        difference: differences.get(key).map(shown).unwrap_or_default(),
+    };
+    MEANS.into_iter().map(row).collect()
 }
 
 impl Sides {
     /// Returns the table of base and adapter.
     pub(crate) fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for (key, name) in MEANS {
-            let of = |quality: &Quality| quality.means.get(key).copied().map_or("-".into(), number);
-            rows.push(Row {
-                name: name.to_owned(),
-                base: of(&self.base),
-                adapter: of(&self.adapter),
-                difference: self.differences.get(key).map(shown).unwrap_or_default(),
-            });
-        }
+        let mut rows = means([&self.base.means, &self.adapter.means], &self.differences);
         let mut row = |name: String, of: &dyn Fn(&Quality) -> String| {
-            let difference = String::new();
-            rows.push(Row { name, base: of(&self.base), adapter: of(&self.adapter), difference });
+            let sides = [&self.base, &self.adapter].map(of);
+            rows.push(Row { name, sides, difference: String::new() });
         };
         row("claims made".into(), &|q| q.claims.made.to_string());
         row("claims upheld by verification".into(), &|q| percent(q.claims.correctness));
@@ -69,26 +72,25 @@ impl Sides {
 }
 
 /// Renders rows for a terminal.
-pub(crate) fn aligned(rows: &[Row]) -> String {
+pub(crate) fn aligned(sides: [&str; 2], rows: &[Row]) -> String {
     let head = Row {
         name: String::new(),
-        base: "base".to_owned(),
-        adapter: "adapter".to_owned(),
+        sides: sides.map(str::to_owned),
         difference: "difference (95 % interval)".to_owned(),
     };
     let mut text = String::new();
-    for Row { name, base, adapter, difference } in [&head].into_iter().chain(rows) {
-        let line = format!("{name:34} {base:>9} {adapter:>9}  {difference}");
+    for Row { name, sides: [first, second], difference } in [&head].into_iter().chain(rows) {
+        let line = format!("{name:34} {first:>9} {second:>9}  {difference}");
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text
 }
 
-/// Renders rows as a table in Markdown.
+/// Renders rows of base and adapter as a table in Markdown.
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text = String::from("| | base | adapter | difference (95 % interval) |\n");
     text.push_str("|---|---:|---:|---|\n");
-    for Row { name, base, adapter, difference } in rows {
+    for Row { name, sides: [base, adapter], difference } in rows {
         let _ = writeln!(text, "| {} | {base} | {adapter} | {difference} |", name.trim_start());
     }
     text

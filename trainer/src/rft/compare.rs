@@ -1,7 +1,7 @@
 //! What training has gained: rewards on validation contexts, written as serving writes,
 //! of the model it started from and of the one it ended with.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use super::Run;
 use crate::{
     config::RunConfig,
     corpus::Part,
+    evaluate::{aligned, means},
     held_out::{Compared, Difference, HeldOut, Scored, compare},
 };
 
@@ -23,6 +24,16 @@ pub(crate) struct Rewards {
     pub(crate) after: BTreeMap<String, f64>,
     /// What was gained in each.
     pub(crate) differences: BTreeMap<String, Difference>,
+}
+
+/// The table of a terminal.
+impl fmt::Display for Rewards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { contexts, dates, before, after, differences } = self;
+        writeln!(f, "{contexts} validation contexts of {dates} dates")?;
+        let rows = means([before, after], differences);
+        f.write_str(&aligned(["before", "after"], &rows))
+    }
 }
 
 impl Run {

@@ -87,7 +87,11 @@ pub(crate) fn run(args: &RftArgs) -> anyhow::Result<()> {
         ("start_adapter_sha256".to_owned(), json!(run.start_digest)),
     ]);
     if config.rl.eval_contexts_max > 0 {
-        found.insert("rewards".to_owned(), json!(run.compare(&config)?));
+        let rewards = run.compare(&config)?;
+        if let Some(rewards) = &rewards {
+            anstream::println!("{rewards}");
+        }
+        found.insert("rewards".to_owned(), json!(rewards));
     }
     // What rollouts were sampled with is of no use any more.
     let _ = fs::remove_file(run.live());

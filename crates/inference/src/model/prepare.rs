@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufReader, Seek, Write as _},
+    io::{self, BufReader, Seek},
     path::{Path, PathBuf},
 };
 
 use chrono::NaiveDate;
 use domain::{Calibration, Digest};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use tempfile::TempDir;
 
 use super::{
     AdapterRef, Architecture, ChatTemplate, GgufHeader, ModelError, ModelManifest, Quantization,
@@ -290,31 +290,28 @@ pub fn prepare(
     let Some(change) = Change::of(manifest) else {
         return verify(&base, manifest);
     };
-    let path = change.path(manifest, directory);
+    if let Ok(model) = check_conversion(manifest, directory, change) {
+        return Ok(model);
+    }
+    verify(&base, manifest)?;
+    // Two programs that start at the same time would convert the same file twice.
+    let _lock = lock(directory)?;
     match check_conversion(manifest, directory, change) {
         Ok(model) => return Ok(model),
         Err(ModelError::Missing { .. }) => {}
         Err(error) => tracing::warn!(
             error = &error as &dyn std::error::Error,
             "{} is converted again",
-            path.display()
+            change.path(manifest, directory).display()
         ),
     }
-    verify(&base, manifest)?;
-    let Some(adapter) = change.adapter else {
-        return convert(manifest, &base, &path, change, None, worker);
-    };
-    if let Some(bytes) = adapter.builtin() {
-        // For as long as it is merged.
-        let write = || {
-            let mut file = NamedTempFile::new_in(directory)?;
-            file.write_all(bytes).map(|()| file)
-        };
-        let file = write().map_err(ModelError::read(directory))?;
-        return convert(manifest, &base, &path, change, Some(file.path()), worker);
-    }
-    check_digest(&adapter.file, adapter.sha256)?;
-    convert(manifest, &base, &path, change, Some(&adapter.file), worker)
+    convert(manifest, directory, change, worker)
+}
+
+/// Takes the lock of a directory; it ends with the file or the process.
+fn lock(directory: &Path) -> Result<File, ModelError> {
+    let lock = || File::open(directory).and_then(|file| file.lock().map(|()| file));
+    lock().map_err(ModelError::read(directory))
 }
 
 fn sidecar(path: &Path) -> PathBuf {
@@ -325,28 +322,27 @@ fn conversion(path: &Path) -> Option<Conversion> {
     toml::from_str(&fs::read_to_string(sidecar(path)).ok()?).ok()
 }
 
-/// Converts in a process of its own, because ggml aborts on what it dislikes.
+/// Converts in a process of its own, because ggml aborts on what it dislikes, and in a
+/// directory of its own; what a killed program left of one is removed. Call with the lock held.
 fn convert(
     manifest: &ModelManifest,
-    base: &Path,
-    path: &Path,
+    directory: &Path,
     change: Change<'_>,
-    adapter: Option<&Path>,
     worker: &WorkerCommand,
 ) -> Result<PreparedModel, ModelError> {
+    let base = directory.join(&manifest.file);
     let quantization = change.quantization;
     let failed = |detail: String| ModelError::Requantize {
-        path: base.to_owned(),
+        path: base.clone(),
         quantization: quantization.name(),
         detail,
     };
-    // The process id keeps two starts at the same time apart.
-    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-    let _cleanup = RemoveOnDrop(&temporary);
+    let place = workplace(directory).map_err(ModelError::read(directory))?;
+    let (made, note) = (place.path().join("model.gguf"), place.path().join("note.toml"));
     let job = ToWorker::Quantize(QuantizeJob {
-        from: base.to_owned(),
-        to: temporary.clone(),
-        adapter: adapter.map(Path::to_owned),
+        from: base.clone(),
+        to: made.clone(),
+        adapter: change.adapter.map(|adapter| adapter_file(adapter, place.path())).transpose()?,
         quantization,
     });
     let answer = worker.run_once(&job).map_err(|error| failed(error.to_string()))?;
@@ -355,33 +351,48 @@ fn convert(
         FromWorker::StartFailed { detail } => return Err(failed(detail)),
         other => return Err(failed(format!("unexpected answer {other:?}"))),
     }
-    check_header(&temporary, manifest)?;
-    let (size, sha256) = digest(&temporary)?;
+    check_header(&made, manifest)?;
+    let (size, sha256) = digest(&made)?;
     let (base_sha256, adapter_sha256) = (manifest.sha256, change.adapter_digest());
     let record = Conversion { base_sha256, quantization, adapter_sha256, size, sha256 };
     let record = toml::to_string(&record).map_err(|error| failed(error.to_string()))?;
+    let path = change.path(manifest, directory);
     let write = || {
-        File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let note = path.with_extension(format!("note-{}", std::process::id()));
         fs::write(&note, record)?;
-        File::open(&note)?.sync_all()?;
-        fs::rename(note, sidecar(path))
+        for (from, to) in [(&made, &path), (&note, &sidecar(&path))] {
+            File::open(from)?.sync_all()?;
+            fs::rename(from, to)?;
+        }
+        Ok(())
     };
-    write().map_err(ModelError::read(path))?;
+    write().map_err(ModelError::read(&path))?;
     Ok(PreparedModel {
         quantization: Some(quantization),
-        ..PreparedModel::of(manifest, path, sha256, size)
+        ..PreparedModel::of(manifest, &path, sha256, size)
     })
 }
 
-/// Removes what a failed conversion leaves; after a rename there is nothing.
-struct RemoveOnDrop<'a>(&'a Path);
-
-impl Drop for RemoveOnDrop<'_> {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(self.0);
+/// Returns an empty directory in which a file is made.
+fn workplace(directory: &Path) -> io::Result<TempDir> {
+    const PREFIX: &str = ".conversion-";
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            fs::remove_dir_all(entry.path())?;
+        }
     }
+    tempfile::Builder::new().prefix(PREFIX).tempdir_in(directory)
+}
+
+/// Returns the checked file of an adapter; one that is part of the program is written to `place`.
+fn adapter_file(adapter: &AdapterRef, place: &Path) -> Result<PathBuf, ModelError> {
+    let Some(bytes) = adapter.builtin() else {
+        check_digest(&adapter.file, adapter.sha256)?;
+        return Ok(adapter.file.clone());
+    };
+    let path = place.join("adapter.gguf");
+    fs::write(&path, bytes).map_err(ModelError::read(&path))?;
+    Ok(path)
 }
 
 fn check_bytes(path: &Path, size: u64, sha256: Digest) -> Result<(), ModelError> {

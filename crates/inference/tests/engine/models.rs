@@ -60,6 +60,10 @@ async fn converts_once_and_verifies_afterwards() {
     let manifest = manifest();
     let base = directory.path().join(&manifest.file);
     std::os::unix::fs::symlink(models().join(&manifest.file), &base).unwrap();
+    // What a program that was killed in a conversion left.
+    let left = directory.path().join(".conversion-killed");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("model.gguf"), [0; 1000]).unwrap();
     let first = model::prepare(&manifest, directory.path(), &worker_command()).unwrap();
     assert_ne!(first.digest(), manifest.sha256);
     assert_eq!(first.base_digest(), manifest.sha256);

@@ -53,6 +53,19 @@ pub struct Panel {
     pub features: Vec<FeatureInfo>,
 }
 
+impl Panel {
+    /// Returns the names of the features that have no value in any row.
+    #[must_use]
+    pub fn empty_features(&self) -> Vec<&str> {
+        let names = self.features.iter().map(|feature| &*feature.name);
+        let rows = self.batch.num_rows();
+        let is_empty = |name: &&str| {
+            self.batch.column_by_name(name).is_none_or(|column| column.null_count() == rows)
+        };
+        names.filter(is_empty).collect()
+    }
+}
+
 /// Where the queries of a panel run: in this process, or on a cluster. The bits are the same.
 #[async_trait]
 pub(crate) trait Place: Sync {
