@@ -2,14 +2,16 @@
 # `make ablation`: what reinforcement adds to supervised fine-tuning. Eight synthetic markets of
 # other seeds than SYN10's, one after another in time, then four runs: supervised, pairwise and
 # GRPO-lite from it, and pairwise from the bare base. SIGNAL=0 makes markets that nothing
-# predicts. What was done is kept in target/ablation-SIGNAL: a run that was stopped goes on.
+# predicts. What was done is kept, so that an ablation that was stopped goes on.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 SIGNAL=${SIGNAL:-1.0}
-PLACE=$TARGET/ablation-$SIGNAL
-CONFIG=configs/training-ablation.yaml
+MARKET=configs/universes/syn10.toml
+# Another configuration, or another market, is another ablation.
+KEY=$(cat configs/training-ablation.yaml "$MARKET" | sha256sum | cut -c1-8)
+PLACE=$TARGET/ablation-$SIGNAL-$KEY
 
 scripts/prepare.sh
 mkdir -p "$PLACE/lake"
@@ -20,7 +22,7 @@ export R2R_DATA_DIR=$PLACE/lake
 market() {
     sed -e "s/^id = .*/id = \"$1\"/" -e "s/^seed = .*/seed = $2/" \
         -e "s/^first = .*/first = \"$3\"/" -e "s/^signal = .*/signal = $SIGNAL/" \
-        configs/universes/syn10.toml >"$PLACE/$1.toml"
+        "$MARKET" >"$PLACE/$1.toml"
     "$BIN/r2r" data build --universe "$PLACE/$1.toml"
 }
 market SYNA 1 2000-01-03
@@ -32,19 +34,27 @@ market SYNF 6 2012-02-01
 market SYNG 7 2014-07-01
 market SYNH 8 2016-12-01
 
-# train COMMAND NAME ARGUMENTS...: a run of the ablation.
+# train COMMAND NAME ARGUMENTS...: a run, unless it was made, and its calibration. A run that a
+# guard stops is a result like any other: the next one is made all the same.
 train() {
-    local command=$1 name=$2
+    local command=$1 name=$2 run=$PLACE/runs/$2
     shift 2
-    step "$name" "$BIN/r2r-trainer" "$command" --config "$CONFIG" \
-        --set "tracking.runs_dir=$PLACE/runs" --set "name=$name" "$@"
+    if [ ! -f "$run/run.json" ]; then
+        say "run $name ..."
+        "$BIN/r2r-trainer" "$command" --config ablation --set "tracking.runs_dir=$PLACE/runs" \
+            --set "name=$name" "$@" || { say "run $name was stopped"; return; }
+    fi
+    if [ ! -f "$run/reliability.svg" ]; then
+        step "calibration of $name" "$BIN/r2r-trainer" calibrate "$run"
+    fi
 }
-[ -d "$PLACE/corpus" ] ||
-    step "corpus" "$BIN/r2r-trainer" corpus --config "$CONFIG" --out "$PLACE/corpus"
+if [ ! -d "$PLACE/corpus" ]; then
+    step "corpus" "$BIN/r2r-trainer" corpus --config ablation --out "$PLACE/corpus"
+fi
 train sft sft --corpus "$PLACE/corpus"
+[ -f "$PLACE/runs/sft/run.json" ] || die "there is nothing to start from"
 train rft pairwise --adapter "$PLACE/runs/sft/adapter.gguf"
 train rft grpo_lite --adapter "$PLACE/runs/sft/adapter.gguf" --set rl.method=grpo_lite
 train rft pairwise-alone
-for run in sft pairwise grpo_lite pairwise-alone; do
-    step "calibration of $run" "$BIN/r2r-trainer" calibrate "$PLACE/runs/$run"
-done
+python3 scripts/ablation.py "$PLACE/runs" sft pairwise grpo_lite pairwise-alone |
+    tee "$PLACE/table.md"

@@ -80,10 +80,12 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct UniverseArgs {
-    /// R20, R431, PIT391, AAPL, LIVE, SYN10, or a .toml file of your own.
+    /// R20, R431, PIT391, AAPL, LIVE, SYN10, or a .toml file of your own; its id, where only
+    /// what was built is looked at.
     #[arg(long, default_value = DEFAULT_UNIVERSE)]
     universe: String,
-    /// Your allowlist of sources, as configs/sources.toml; the built-in one where absent.
+    /// Your allowlist of sources, as configs/sources.toml; the built-in one where absent. It
+    /// is read where sources are.
     #[arg(long)]
     sources: Option<PathBuf>,
 }

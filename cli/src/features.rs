@@ -20,6 +20,9 @@ use serde::Deserialize;
 use crate::screen::spinner;
 use crate::screen::{progress, say};
 
+/// Features without a value that are named.
+const EMPTY_NAMED: usize = 5;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the features: name, section, unit, window, what it is.
@@ -219,9 +222,13 @@ async fn build(args: &Build, data_dir: &Path) -> anyhow::Result<()> {
     );
     let empty = panel.empty_features();
     if !empty.is_empty() {
+        let more = empty.len().saturating_sub(EMPTY_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named: Vec<&str> = empty.into_iter().take(EMPTY_NAMED).collect();
         say!(
-            "no row has a value of {}: `r2r features show NAME` tells what it is made of",
-            empty.join(", ")
+            "no row has a value of {}{more}: the universe lacks what they are made of (`r2r \
+             features show NAME`), or has fewer sessions than they look back",
+            named.join(", ")
         );
     }
     say!("bias: {}", snapshot.manifest().universe.bias);
@@ -245,8 +252,17 @@ async fn at_points(
     let unreadable = || format!("cannot read {}", path.display());
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).from_path(path).with_context(unreadable)?;
-    let points = reader.deserialize().map(|row| row.map(|Point { ticker, as_of }| (ticker, as_of)));
-    let points = points.collect::<Result<Vec<_>, _>>().with_context(unreadable)?;
+    let header = reader.headers().with_context(unreadable)?.clone();
+    let mut points = Vec::new();
+    for row in reader.records() {
+        let row = row.with_context(unreadable)?;
+        let Point { ticker, as_of } = row.deserialize(Some(&header)).with_context(unreadable)?;
+        let line = row.position().map_or(0, csv::Position::line);
+        snapshot
+            .check_date(&ticker, as_of)
+            .with_context(|| format!("{}:{line}: {ticker}", path.display()))?;
+        points.push((ticker, as_of));
+    }
     if points.is_empty() {
         bail!("{} has no rows: nothing is written", path.display());
     }

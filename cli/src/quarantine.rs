@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use domain::Clock;
 use lake::{
@@ -123,6 +123,13 @@ pub(crate) async fn run(
         Command::Show { id, unmasked, universe } => {
             let (manifest, entries) = entries(universe, data_dir).await?;
             let entry = find_quarantined(&entries, id, manifest.hash)?;
+            if *unmasked {
+                // Before the masked record is printed: it may need the files of the build.
+                universe.load().context(
+                    "--unmasked reads the source again: name the files that `r2r data build` was \
+                     given, --universe FILE and --sources FILE",
+                )?;
+            }
             show(entry, data_dir)?;
             if *unmasked { print(entry, universe, data_dir, clock) } else { Ok(()) }
         }
@@ -242,6 +249,6 @@ async fn let_in(args: &Release, data_dir: &Path, clock: &dyn Clock) -> anyhow::R
     for release in release(data_dir, &found, &args.reviewer, &args.reason, clock)? {
         say!("{} released: {} of {}", release.id.short(), release.record_id, release.source_id);
     }
-    say!("the next `r2r data build` lets them in");
+    say!("the next `r2r data build` of universe {} lets them in", manifest.universe.id);
     Ok(())
 }

@@ -43,8 +43,9 @@ pub(crate) struct CalibrateArgs {
 }
 
 /// Decisions and what came true.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Decided {
+    universes: Vec<String>,
     dates: Vec<AsOf>,
     probs: Vec<LabelProbs>,
     labels: Vec<Label>,
@@ -62,6 +63,9 @@ pub(crate) struct Fitted {
     prior: [f64; 5],
     pub(crate) validation: Judged,
     pub(crate) test: Judged,
+    /// Test dates of each universe, where there are several.
+    #[serde(default)]
+    pub(crate) universes: BTreeMap<String, Judged>,
 }
 
 /// How good probabilities are.
@@ -100,11 +104,14 @@ pub(crate) fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let prior = prior(contexts.training_labels());
     let judge = |decided: &Decided| decided.judge(&calibration, &prior, config.seed);
     let (on_validation, on_test) = (judge(&validation)?, judge(&test)?);
+    let universes = test.by_universe();
+    let universes = universes.iter().map(|(name, part)| Ok((name.clone(), judge(part)?)));
     let fitted = Fitted {
         contract_digest: Some(contract::contract_digest()),
         settings: section.clone(),
         validation: on_validation,
         test: on_test,
+        universes: universes.collect::<anyhow::Result<_>>()?,
         calibration,
         prior,
     };
@@ -139,6 +146,7 @@ fn decisions(trained: &Trained, part: Part) -> anyhow::Result<Decided> {
     bar.finish_and_clear();
     let mut decided = Decided::default();
     for (held, generation) in held_out.contexts().iter().zip(written.generations) {
+        decided.universes.push(held.universe.clone());
         decided.dates.push(held.case.read.as_of());
         decided.probs.push(LabelProbs::softmax(generation.code_logits)?);
         decided.labels.push(held.case.realised.label);
@@ -154,6 +162,19 @@ fn prior(labels: impl Iterator<Item = Label>) -> [f64; 5] {
 }
 
 impl Decided {
+    /// None where there is one universe only: that is all.
+    fn by_universe(&self) -> BTreeMap<String, Self> {
+        let mut parts: BTreeMap<String, Self> = BTreeMap::new();
+        for (i, universe) in self.universes.iter().enumerate() {
+            let part = parts.entry(universe.clone()).or_default();
+            part.universes.push(universe.clone());
+            part.dates.push(self.dates[i]);
+            part.probs.push(self.probs[i]);
+            part.labels.push(self.labels[i]);
+        }
+        if parts.len() < 2 { BTreeMap::new() } else { parts }
+    }
+
     fn judge(
         &self,
         calibration: &Calibration,
@@ -196,16 +217,18 @@ fn skill(days: &[AsOf], losses: &[DayLosses], seed: u64) -> Skill {
 }
 
 fn report(fitted: &Fitted) {
-    let Fitted { calibration, validation, test, .. } = fitted;
+    let Fitted { calibration, validation, test, universes, .. } = fitted;
     let shown = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
     anstream::println!("{} calibration", calibration.method());
-    for (part, judged) in [("validation", validation), ("test", test)] {
+    let parts = [("validation".to_owned(), validation), ("test".to_owned(), test)];
+    let universes = universes.iter().map(|(name, judged)| (format!("test {name}"), judged));
+    for (part, judged) in parts.into_iter().chain(universes) {
         for (side, quality) in [("raw", &judged.raw), ("calibrated", &judged.calibrated)] {
             let interval = quality.skill.interval.map_or(String::new(), |interval| {
                 format!(" ({:.4} to {:.4})", interval.lower, interval.upper)
             });
             anstream::println!(
-                "{part:10} {side:10} {} contexts: log-loss {}, skill {}{interval}, ECE {}",
+                "{part:12} {side:10} {} contexts: log-loss {}, skill {}{interval}, ECE {}",
                 judged.contexts,
                 shown(quality.log_loss),
                 shown(quality.skill.skill),

@@ -278,8 +278,8 @@ pub(crate) fn comparison(
     out: Option<&Path>,
 ) -> anyhow::Result<()> {
     let first = runs.first().unwrap_or(baseline);
-    let (terms, other) = (terms(&first.provenance), &baseline.provenance.strategy);
-    say!("{terms}; {} strategies, baseline {other}", rows.len());
+    let (asked, other) = (terms(&first.provenance), &baseline.provenance.strategy);
+    say!("{asked}; {} strategies, baseline {other}", rows.len());
     table(rows)?;
     let Some(dir) = out else { return Ok(()) };
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;

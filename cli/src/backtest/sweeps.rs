@@ -34,6 +34,8 @@ use crate::screen::{progress, say};
 
 /// Parameters that are shown, the best first.
 const SHOWN: usize = 10;
+/// Why what is said of a Sharpe ratio may be undefined.
+const STILL: &str = "no parameters have returns that move";
 
 #[derive(Debug, Args)]
 pub(crate) struct Sweep {
@@ -207,7 +209,11 @@ fn judged(
         walk_forward_sharpe: sharpe(&followed.returns[from..]),
         walk_forward_max_drawdown: max_drawdown(&followed.returns[from..]),
         deflated_sharpe_of_the_best: sample.and_then(|sample| deflated_sharpe(&sample, &daily)),
-        overfitting_undefined: overfitting.as_ref().err().map(ToString::to_string),
+        overfitting_undefined: match &overfitting {
+            Ok(found) if found.probability.is_none() => Some(STILL.to_owned()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        },
         overfitting: overfitting.ok(),
     }
 }
@@ -215,8 +221,8 @@ fn judged(
 fn show(result: &Swept, folds: usize) -> anyhow::Result<()> {
     let number = |value: Option<f64>| shown(Metric::Sharpe, value);
     let drawdown = |value: Option<f64>| shown(Metric::MaxDrawdown, value);
-    let (terms, trials) = (terms(&result.provenance), result.trials.len());
-    say!("{terms}; {trials} parameters of momentum, {folds} folds");
+    let (asked, trials) = (terms(&result.provenance), result.trials.len());
+    say!("{asked}; {trials} parameters of momentum, {folds} folds");
     let mut best: Vec<&Trial> = result.trials.iter().collect();
     best.sort_by(|a, b| {
         let of = |trial: &Trial| trial.sharpe.unwrap_or(f64::NEG_INFINITY);
@@ -237,10 +243,14 @@ fn show(result: &Swept, folds: usize) -> anyhow::Result<()> {
         number(result.walk_forward_sharpe),
         drawdown(result.walk_forward_max_drawdown)
     );
+    let probability = |value: Option<f64>, why: Option<&str>| {
+        let why = why.filter(|_| value.is_none()).map(|why| format!(": {why}"));
+        shown(Metric::DeflatedSharpe, value) + &why.unwrap_or_default()
+    };
     let deflated = result.deflated_sharpe_of_the_best.as_ref().map(|found| found.probability);
     let overfit = result.overfitting.as_ref().and_then(|found| found.probability);
-    say!("  deflated Sharpe ratio of the best: {}", number(deflated));
-    let why = result.overfitting_undefined.as_ref().map(|why| format!(": {why}"));
-    say!("  probability of backtest overfitting: {}{}", number(overfit), why.unwrap_or_default());
+    say!("  deflated Sharpe ratio of the best: {}", probability(deflated, Some(STILL)));
+    let why = result.overfitting_undefined.as_deref();
+    say!("  probability of backtest overfitting: {}", probability(overfit, why));
     Ok(())
 }

@@ -107,6 +107,8 @@ fn the_quarantine_is_listed_without_personal_data() {
     assert!(list.contains("quarantined records of snapshot"), "{list}");
     let (_, line) = failure(&["data", "quarantine", "show", "zzzz"]);
     assert!(line.contains("data quarantine list"), "{line}");
+    let (_, line) = failure(&["data", "quarantine", "list", "--universe", "R21"]);
+    assert!(line.contains("universe R21 has no snapshot"), "{line}");
     let (_, line) = failure(&[
         "data",
         "quarantine",
@@ -172,6 +174,11 @@ fn a_feature_of_ones_own_is_found_without_a_build() {
     fs::write(&file, "close\n").unwrap();
     let line = String::from_utf8(at(&get).stderr).unwrap();
     assert!(line.contains("two_days.sql: its header lacks"), "{line}");
+    // It stops no one who does not ask for it; bars of R20 are closes, without a volume.
+    let out = ["--out", out.to_str().unwrap(), "--from", "2022-09-01"];
+    let build = ["features", "build", "bb_position_20", "alpha_vma_5"];
+    let built = text(&[&build[..], &out].concat());
+    assert!(built.contains("no row has a value of alpha_vma_5: the universe lacks"), "{built}");
 }
 
 /// The model decodes the beginning of a prompt once for all tickers of a date.
@@ -259,6 +266,11 @@ fn a_backtest_is_the_same_bytes_and_names_what_is_wrong() {
     let short = ["--start", "2021-01-04", "--end", "2022-01-04"];
     let (_, line) = failure(&[&["backtest", "sweep"], &short[..]].concat());
     assert!(line.contains("train_size, purged_size and test_size"), "{line}");
+    let one = ["backtest", "sweep", "--lookback", "126", "--skip", "21", "--top", "3"];
+    let swept = stdout(&[&one[..], &["--start", "2015-01-02"]].concat());
+    for part in ["held 21 sessions, delay 1, 5 bp; 1 parameters", "backtest overfitting: n/a: "] {
+        assert!(swept.contains(part), "{part:?} is missing in {swept}");
+    }
 }
 
 /// A run that is killed while the model decides goes on from what it has kept.

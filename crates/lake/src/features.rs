@@ -155,16 +155,32 @@ impl FeatureInfo {
 }
 
 impl FeatureInfo {
-    /// Returns a feature of the catalogue. The user's own files are only read where it is
-    /// none of the program's: one that is not finished stops nothing else.
+    /// Returns a feature of the catalogue. Of the user's own files only the one of this name
+    /// is read, where there is one: others that are not finished stop nothing.
     ///
     /// # Errors
-    /// Fails on an unknown name, and tells the most similar one.
+    /// Fails on an unknown name, and tells the most similar one, and on a file of the user's
+    /// own that has the name of one of the program's features.
     pub fn find(name: &str) -> Result<Self, LakeError> {
+        Self::find_in(name, OWN_DIR.get().map(PathBuf::as_path))
+    }
+
+    fn find_in(name: &str, own: Option<&Path>) -> Result<Self, LakeError> {
         let named = |features: &[Self]| features.iter().find(|f| f.name == name).cloned();
-        if let Some(found) = named(builtin()?) {
-            return Ok(found);
+        let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let file = own.filter(|_| is_word).map(|dir| dir.join(format!("{name}.sql")));
+        let file = file.filter(|file| file.exists());
+        match (named(builtin()?), file) {
+            (Some(found), None) => return Ok(found),
+            (Some(_), Some(file)) => return Err(taken(&file.display().to_string())),
+            (None, Some(file)) => {
+                if let Some(found) = named(&own_file(&file)?) {
+                    return Ok(found);
+                }
+            }
+            (None, None) => {}
         }
+        // One of several windows is in a file of another name.
         let catalogue = catalogue()?;
         if let Some(found) = named(catalogue) {
             return Ok(found);
@@ -283,15 +299,8 @@ fn add_files(dir: &Path, features: &mut Vec<FeatureInfo>) -> Result<(), LakeErro
     let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     paths.sort();
-    for feature in paths.iter().map(|path| FeatureInfo::load(path)) {
-        for feature in feature? {
-            if feature.evidence {
-                return Err(LakeError::feature(
-                    &feature.file,
-                    "a file of your own is for research: say `-- use: research`; theses cite the \
-                     features in crates/lake/features/",
-                ));
-            }
+    for path in paths {
+        for feature in own_file(&path)? {
             add(feature, features)?;
         }
     }
@@ -299,11 +308,27 @@ fn add_files(dir: &Path, features: &mut Vec<FeatureInfo>) -> Result<(), LakeErro
     Ok(())
 }
 
+/// Reads a file of the user's own, which must be for research.
+fn own_file(path: &Path) -> Result<Vec<FeatureInfo>, LakeError> {
+    let features = FeatureInfo::load(path)?;
+    match features.iter().find(|feature| feature.evidence) {
+        None => Ok(features),
+        Some(cited) => Err(LakeError::feature(
+            &cited.file,
+            "a file of your own is for research: say `-- use: research`; theses cite the features \
+             in crates/lake/features/",
+        )),
+    }
+}
+
+fn taken(file: &str) -> LakeError {
+    LakeError::feature(file, "another feature has its name: rename this one")
+}
+
 /// Adds a feature, unless another has its name.
 pub(crate) fn add(feature: FeatureInfo, features: &mut Vec<FeatureInfo>) -> Result<(), LakeError> {
     if features.iter().any(|other| other.name == feature.name) {
-        let reason = "another feature has its name: rename this one";
-        return Err(LakeError::feature(&feature.file, reason));
+        return Err(taken(&feature.file));
     }
     features.push(feature);
     Ok(())
@@ -409,13 +434,19 @@ mod tests {
         let mine = features.iter().find(|feature| feature.name == "mine").unwrap();
         assert!(mine.is_own && !mine.evidence && mine.file.ends_with("mine.sql"), "{mine:?}");
         assert!(cited_features().unwrap().iter().all(|f| f.evidence && !f.is_own));
+        let find = |name: &str| FeatureInfo::find_in(name, Some(dir.path()));
         for (name, research, says) in [
             ("vol_20d", "-- use: research\n", "another feature has its name"),
             ("cited", "", "say `-- use: research`"),
         ] {
             write(name, research);
-            let error = added().unwrap_err().to_string();
-            assert!(error.contains(says) && error.contains(&format!("{name}.sql")), "{error}");
+            for error in [added().unwrap_err(), find(name).unwrap_err()] {
+                let error = error.to_string();
+                assert!(error.contains(says) && error.contains(&format!("{name}.sql")), "{error}");
+            }
+            // What is not finished stops nothing else.
+            assert_eq!(find("mine").unwrap(), *mine);
+            assert_eq!(find("mom_30d").unwrap().name, "mom_30d");
             fs::remove_file(dir.path().join(format!("{name}.sql"))).unwrap();
         }
     }

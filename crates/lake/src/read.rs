@@ -49,11 +49,10 @@ impl Snapshot {
     }
 
     /// Checks that the data of a ticker reaches to a date.
-    pub(crate) fn check_date(
-        &self,
-        ticker: &Ticker,
-        as_of: AsOf,
-    ) -> Result<&TickerInfo, LakeError> {
+    ///
+    /// # Errors
+    /// Fails on a ticker outside the universe and on a date outside its data.
+    pub fn check_date(&self, ticker: &Ticker, as_of: AsOf) -> Result<&TickerInfo, LakeError> {
         let info = self.check_ticker(ticker)?;
         if as_of.date() < info.first || as_of.date() > info.last {
             let (first, last) = (info.first, info.last);

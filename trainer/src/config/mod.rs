@@ -19,8 +19,9 @@ use serde_saphyr::Error as YamlError;
 pub(crate) use sections::*;
 
 /// The files of `configs/` that `--config` finds by name.
-const PRESETS: [(&str, &str); 3] = [
+const PRESETS: [(&str, &str); 4] = [
     ("default", include_str!("../../../configs/training.yaml")),
+    ("ablation", include_str!("../../../configs/training-ablation.yaml")),
     ("cpu-demo", include_str!("../../../configs/training-cpu-demo.yaml")),
     ("h200-qwen3-4b", include_str!("../../../configs/training-h200-qwen3-4b.yaml")),
 ];
@@ -89,7 +90,7 @@ impl Default for RunConfig {
 /// How a configuration is named on the command line.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
-    /// A YAML file, or a preset: default, cpu-demo, h200-qwen3-4b.
+    /// A YAML file, or a preset: default, ablation, cpu-demo, h200-qwen3-4b.
     #[arg(long, default_value = "default")]
     pub(crate) config: String,
     /// Change a key, as `--set optimizer.learning_rate=1e-4`; may be repeated.
@@ -331,6 +332,9 @@ mod tests {
             assert!(error.contains(expected) && error.contains(set), "{error}");
         }
         let error = format!("{:#}", load("no-such.yaml", &[]).unwrap_err());
-        assert!(error.contains("give a YAML file or a preset (default, cpu-demo"), "{error}");
+        assert!(
+            error.contains("give a YAML file or a preset (default, ablation, cpu-demo"),
+            "{error}"
+        );
     }
 }

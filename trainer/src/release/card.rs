@@ -158,7 +158,8 @@ impl Card<'_> {
             "Theses of test dates, on which nothing was chosen, with serving's worker and \
              sampling; the same contexts, grammars and seeds (from {}) for both. Decisions are \
              those of the models, without a calibration. Intervals are by a stationary bootstrap \
-             over dates in blocks as long as labels overlap; fewer than five blocks have none.",
+             over dates in blocks of as many dates as lie within 63 sessions where they are \
+             densest; fewer than five blocks have none.",
             evaluation.seed
         );
         let universes = evaluation.universes.iter().map(|(name, sides)| (name.as_str(), sides));

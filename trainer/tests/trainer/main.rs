@@ -14,7 +14,7 @@ mod sft;
 mod testing;
 
 use std::{
-    fs,
+    env, fs,
     path::Path,
     process::{Command, Output, Stdio},
     thread,
@@ -56,6 +56,12 @@ fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     String::from_utf8_lossy(&stdout).into_owned()
+}
+
+/// The steps of a run that is killed, a multiple of four: some four kills by default;
+/// `R2R_KILL_STEPS=48` makes them more than twenty.
+fn kill_steps() -> usize {
+    env::var("R2R_KILL_STEPS").map_or(8, |steps| steps.parse().unwrap())
 }
 
 /// Kills a run of `steps` steps at random moments after one to three more of them, as often

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    adapter, assert_same_run, configure, kill_again_and_again, log, manifest, succeed,
+    adapter, assert_same_run, configure, kill_again_and_again, kill_steps, log, manifest, succeed,
     testing::made_up, trainer,
 };
 
@@ -223,10 +223,11 @@ fn evaluate(fixture: &Fixture, directory: &Path) {
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     let fixture = Fixture::new();
     // Samples are used twice, so that a round lies across two steps.
-    let sets = ["rl.sample_reuse=2", "rl.kl_coef=0.05", "rl.steps=7"];
+    let steps = kill_steps() - 1;
+    let sets = ["rl.sample_reuse=2", "rl.kl_coef=0.05", &format!("rl.steps={steps}")];
     succeed(&mut fixture.command("whole", &sets, None));
     let [whole, killed] = ["whole", "killed"].map(|name| fixture.run_directory(name));
-    kill_again_and_again(&killed, 7, || fixture.command("killed", &sets, None));
+    kill_again_and_again(&killed, steps, || fixture.command("killed", &sets, None));
     assert_same_run(&whole, &killed);
     let log = log(&whole);
     // The first use of the first samples is at the start itself.

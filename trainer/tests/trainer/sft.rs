@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    adapter, assert_same_run, configure, kill_again_and_again, log, manifest, succeed, trainer,
+    adapter, assert_same_run, configure, kill_again_and_again, kill_steps, log, manifest, succeed,
+    trainer,
 };
 
 struct Fixture {
@@ -157,9 +158,14 @@ fn a_run_learns_and_leaves_an_adapter_with_its_manifest() {
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     let fixture = Fixture::new();
-    fixture.succeed("whole", &[]);
-    let killed = fixture.run_directory("killed");
-    kill_again_and_again(&killed, 8, || fixture.command("killed", &[]));
+    let (steps, killed) = (kill_steps(), fixture.run_directory("killed"));
+    // Two steps an epoch.
+    let [claims, decision] =
+        ["claims", "decision"].map(|stage| format!("{{stage: {stage}, epochs: {}}}", steps / 4));
+    let sets = [&*format!("sft.curriculum=[{claims}, {decision}]")];
+    fixture.succeed("whole", &sets);
+    assert_eq!(log(&fixture.run_directory("whole")).len(), steps);
+    kill_again_and_again(&killed, steps, || fixture.command("killed", &sets));
     assert_same_run(&fixture.run_directory("whole"), &killed);
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, BufReader, Seek},
     path::{Path, PathBuf},
 };
@@ -293,7 +293,6 @@ pub fn prepare(
     if let Ok(model) = check_conversion(manifest, directory, change) {
         return Ok(model);
     }
-    verify(&base, manifest)?;
     // Two programs that start at the same time would convert the same file twice.
     let _lock = lock(directory)?;
     match check_conversion(manifest, directory, change) {
@@ -305,12 +304,23 @@ pub fn prepare(
             change.path(manifest, directory).display()
         ),
     }
+    verify(&base, manifest)?;
     convert(manifest, directory, change, worker)
 }
 
 /// Takes the lock of a directory; it ends with the file or the process.
 fn lock(directory: &Path) -> Result<File, ModelError> {
-    let lock = || File::open(directory).and_then(|file| file.lock().map(|()| file));
+    let lock = || {
+        let file = File::open(directory)?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let directory = directory.display();
+        tracing::warn!("another process converts a model in {directory}: waits until it has ended");
+        file.lock().map(|()| file)
+    };
     lock().map_err(ModelError::read(directory))
 }
 
@@ -365,7 +375,7 @@ fn convert(
         }
         Ok(())
     };
-    write().map_err(ModelError::read(&path))?;
+    write().map_err(|error: io::Error| failed(error.to_string()))?;
     Ok(PreparedModel {
         quantization: Some(quantization),
         ..PreparedModel::of(manifest, &path, sha256, size)
@@ -377,8 +387,13 @@ fn workplace(directory: &Path) -> io::Result<TempDir> {
     const PREFIX: &str = ".conversion-";
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            fs::remove_dir_all(entry.path())?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        // The worker of a killed program may still write there; a later start removes it.
+        if let Err(error) = fs::remove_dir_all(entry.path()) {
+            let left = entry.path();
+            tracing::warn!(%error, "cannot remove {}, which a killed program left", left.display());
         }
     }
     tempfile::Builder::new().prefix(PREFIX).tempdir_in(directory)

@@ -107,7 +107,9 @@ pub(crate) fn read_mapped<R: FromCells>(
     let mut sessions = BTreeMap::new();
     for (i, row) in table.rows.iter().enumerate() {
         let cells = Cells { mapping, columns: &table.columns, row, asked: &asked };
-        let made = match cells.ticker(universe, R::KIND.has_ticker(), feed) {
+        let ticker = table.check_width(i);
+        let ticker = ticker.and_then(|()| cells.ticker(universe, R::KIND.has_ticker(), feed));
+        let made = match ticker {
             // Names outside the universe are out of scope, not rejected.
             Ok(None) => continue,
             Ok(Some(ticker)) => R::from_cells(&cells).and_then(|record| {

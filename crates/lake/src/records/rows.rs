@@ -1,6 +1,8 @@
 //! The rows of each kind of record, whatever source they come from: what is in
 //! them, when they are refused, and the columns they make.
 
+use std::ops::RangeInclusive;
+
 use chrono::NaiveDate;
 use datafusion::arrow::array::ArrayRef;
 
@@ -60,17 +62,29 @@ fn known_in_time(head: &Head, session: NaiveDate) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// No price of anything is outside: what is has lost or won a unit, and would reach sums and
+/// variances that are no numbers.
+const PRICES: RangeInclusive<f64> = 1e-9..=1e12;
+/// New shares for an old one, or cash for a share.
+const ACTION_VALUES: RangeInclusive<f64> = 1e-6..=1e6;
+
+fn check_close(close: f64) -> Result<(), &'static str> {
+    match close {
+        close if PRICES.contains(&close) => Ok(()),
+        close if close.is_finite() && close > 0.0 => Err("its close is outside 1e-9 to 1e12"),
+        _ => Err("its close is not a positive number"),
+    }
+}
+
 impl Record for Bar {
     const KIND: Kind = Kind::Bars;
 
     fn check(&self, head: &Head) -> Result<(), &'static str> {
         known_in_time(head, self.session)?;
-        let positive = |price: f64| price.is_finite() && price > 0.0;
-        if !positive(self.close) {
-            return Err("its close is not a positive number");
-        }
-        if ![self.open, self.high, self.low].into_iter().flatten().all(positive) {
-            return Err("a price is not a positive number");
+        check_close(self.close)?;
+        let others = [self.open, self.high, self.low];
+        if !others.iter().flatten().all(|price| PRICES.contains(price)) {
+            return Err("a price is not a positive number, of 1e-9 to 1e12");
         }
         if self.volume.is_some_and(|volume| !volume.is_finite() || volume < 0.0) {
             return Err("its volume is not a number >= 0");
@@ -123,8 +137,8 @@ impl Record for Action {
     const KIND: Kind = Kind::Actions;
 
     fn check(&self, _: &Head) -> Result<(), &'static str> {
-        let is_fine = self.value.is_finite() && self.value > 0.0;
-        if is_fine { Ok(()) } else { Err("its value is not a positive number") }
+        let is_fine = ACTION_VALUES.contains(&self.value);
+        if is_fine { Ok(()) } else { Err("its value is not a positive number, of 1e-6 to 1e6") }
     }
 
     fn columns(rows: &[(Head, Self)]) -> Vec<(&'static str, ArrayRef)> {
@@ -152,8 +166,7 @@ impl Record for IndexBar {
 
     fn check(&self, head: &Head) -> Result<(), &'static str> {
         known_in_time(head, self.session)?;
-        let is_fine = self.close.is_finite() && self.close > 0.0;
-        if is_fine { Ok(()) } else { Err("its close is not a positive number") }
+        check_close(self.close)
     }
 
     fn columns(rows: &[(Head, Self)]) -> Vec<(&'static str, ArrayRef)> {

@@ -8,7 +8,10 @@ use std::{
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use datafusion::arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, UInt64Array},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch,
+        TimestampMicrosecondArray, UInt64Array,
+    },
     buffer::{BooleanBuffer, NullBuffer},
     compute::{concat, filter_record_batch, take_record_batch},
     datatypes::{DataType, Date32Type, Field, Float64Type, Schema, SchemaRef},
@@ -19,7 +22,7 @@ use indicatif::ProgressBar;
 use super::{
     chosen, column_error,
     columns::{Means, Records},
-    days, positions, texts,
+    days, end_of, micros, positions, texts,
 };
 use crate::{
     FeatureInfo, Kind, LakeError, Snapshot,
@@ -44,7 +47,9 @@ pub struct PanelOptions {
 
 /// Features over time: `ticker`, `session`, `event_time`, `known_at`, then a column for
 /// each feature, in order of ticker and session; at points `ticker`, `as_of` and the features,
-/// in the order of the points. An undefined value is null.
+/// in the order of the points. An undefined value is null. `known_at` is that of the session's
+/// bar where all features are series of bars, and else the end of the session's day, at which
+/// its row is a read.
 #[derive(Debug, Clone)]
 pub struct Panel {
     /// The rows.
@@ -57,12 +62,11 @@ impl Panel {
     /// Returns the names of the features that have no value in any row.
     #[must_use]
     pub fn empty_features(&self) -> Vec<&str> {
-        let names = self.features.iter().map(|feature| &*feature.name);
-        let rows = self.batch.num_rows();
-        let is_empty = |name: &&str| {
-            self.batch.column_by_name(name).is_none_or(|column| column.null_count() == rows)
-        };
-        names.filter(is_empty).collect()
+        // Features are the last columns.
+        let keys = self.batch.num_columns().saturating_sub(self.features.len());
+        let columns = self.features.iter().zip(&self.batch.columns()[keys..]);
+        let empty = columns.filter(|(_, column)| column.null_count() == column.len());
+        empty.map(|(feature, _)| &*feature.name).collect()
     }
 }
 
@@ -176,6 +180,9 @@ impl Snapshot {
         }
         let mut fields = keys.schema().fields().to_vec();
         let mut arrays = keys.columns().to_vec();
+        if features.iter().any(|feature| !feature.is_series() || feature.kind != Kind::Bars) {
+            arrays[keys.schema().index_of("known_at")?] = known_when_read(&keys)?;
+        }
         for feature in &features {
             fields.push(Arc::new(Field::new(&feature.name, DataType::Float64, true)));
             arrays.extend(columns.remove(&feature.name));
@@ -221,6 +228,19 @@ impl Snapshot {
     pub(crate) fn records(&self) -> Records<'_> {
         Records { manifest: &self.manifest, tables: &self.tables }
     }
+}
+
+/// Returns when all of a row that rests on more than bars is known at the latest: at the end of
+/// the day it is a read of, since other records arrive after the close as well.
+fn known_when_read(keys: &RecordBatch) -> Result<ArrayRef, LakeError> {
+    let sessions = days(keys)?;
+    let known = micros(keys, "known_at")?.values().iter().enumerate();
+    let known = known.map(|(row, known)| {
+        let read = end_of(sessions, row).instant().timestamp_micros();
+        read.max(*known)
+    });
+    let known: TimestampMicrosecondArray = known.collect::<Vec<i64>>().into();
+    Ok(Arc::new(known.with_timezone("UTC")))
 }
 
 /// Returns the rows of one name that a panel keeps.

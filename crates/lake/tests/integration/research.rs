@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{Date32Type, Float64Type},
+    datatypes::{Date32Type, Float64Type, TimestampMicrosecondType},
 };
 use domain::{AsOf, Label, Ticker};
 use indicatif::ProgressBar;
@@ -41,6 +41,13 @@ async fn histories_equal_reads(snapshot: &Snapshot, step: usize, panel: &Panel) 
     for row in (0..panel.batch.num_rows()).step_by(step) {
         let (ticker, as_of) = keys(&panel.batch, row);
         let read = snapshot.values(&ticker, as_of, &names).await.unwrap();
+        // All of a row was known when it says so.
+        let known = panel.batch.column_by_name("known_at").unwrap();
+        let known = known.as_primitive::<TimestampMicrosecondType>().value(row);
+        for feature in &read {
+            let rests_on = feature.provenance.known_at.timestamp_micros();
+            assert!(rests_on <= known, "{} of {ticker} as of {as_of}", feature.name);
+        }
         let read: BTreeMap<&str, f64> = read.iter().map(|f| (&*f.name, f.value)).collect();
         for name in &names {
             let (ours, theirs) = (value(&panel.batch, name, row), read.get(&**name).copied());

@@ -163,6 +163,24 @@ async fn two_bars_of_one_session_do_not_both_count() {
     assert_eq!(entries[0].reason, "bars.csv:3 says something else of the same session");
 }
 
+#[tokio::test]
+async fn rows_of_another_width_and_absurd_numbers_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = b"symbol,day,close,note\n\nAAA,2024-05-01,10,\nAAA,2024-05-02,11,9,x\n\
+        AAA,2024-05-03,12\nAAA,2024-05-06,1e13,\nAAA,2024-05-07,13,\n";
+    let report = build_bars(dir.path(), ("bars.csv", content), COLUMNS, AT_CLOSE).unwrap();
+    assert_eq!(bars(&report), 2);
+    let store = SnapshotStore::local(dir.path());
+    let manifest = store.manifest(report.id).await.unwrap();
+    let entries: Vec<Quarantined> = store.quarantine(&manifest).await.unwrap();
+    let found: Vec<(&str, &str)> =
+        entries.iter().map(|entry| (&*entry.place, &*entry.reason)).collect();
+    let [longer, shorter, absurd] = found[..] else { panic!("{found:?}") };
+    assert_eq!(longer, ("bars.csv:4", "it has 5 cells, the header has 4"));
+    assert_eq!(shorter, ("bars.csv:5", "it has 3 cells, the header has 4"));
+    assert_eq!(absurd.1, "its close is outside 1e-9 to 1e12");
+}
+
 #[test]
 fn a_file_is_read_whole_or_not_at_all() {
     let open = "symbol,day,close,note\nAAA,2024-05-01,10,\"no end\nAAA,2024-05-02,11,fine\n";

@@ -23,9 +23,11 @@ const COLUMNS_MAX: usize = 4_096;
 pub(super) struct Table {
     pub(super) columns: BTreeMap<String, usize>,
     pub(super) rows: Vec<Vec<Option<String>>>,
-    /// Number of the first row as a person counts, and what is counted.
-    first: usize,
+    /// Number of each row as a person counts, and what is counted.
+    numbers: Vec<u64>,
     unit: &'static str,
+    /// Whether cells are told apart by their place alone.
+    is_delimited: bool,
 }
 
 impl Table {
@@ -52,7 +54,17 @@ impl Table {
     }
 
     pub(super) fn place(&self, member: &str, row: usize) -> String {
-        format!("{member}:{}{}", self.unit, row + self.first)
+        format!("{member}:{}{}", self.unit, self.numbers[row])
+    }
+
+    /// Tells what is wrong with a row as a whole: cells of one that is too short or too long
+    /// may stand under names that are not theirs.
+    pub(super) fn check_width(&self, row: usize) -> Result<(), String> {
+        let (width, cells) = (self.columns.len(), self.rows[row].len());
+        if self.is_delimited && cells != width {
+            return Err(format!("it has {cells} cells, the header has {width}"));
+        }
+        Ok(())
     }
 
     fn read_csv(bytes: &[u8], delimiter: char) -> Result<Self, String> {
@@ -66,9 +78,10 @@ impl Table {
         if columns.len() < header.len() {
             return Err("two of its columns have one name".to_owned());
         }
-        let (mut rows, mut last) = (Vec::new(), None);
+        let (mut rows, mut numbers, mut last) = (Vec::new(), Vec::new(), None);
         for line in csv.records() {
             let line = line.map_err(|e| e.to_string())?;
+            numbers.push(line.position().map_or(0, csv::Position::line));
             // A quote that is not closed takes the rest of the file into the last row.
             last = line
                 .iter()
@@ -80,7 +93,7 @@ impl Table {
         if let Some(line) = last.filter(|_| is_open) {
             return Err(format!("line {line}: a quoted cell does not end"));
         }
-        Ok(Self { columns, rows, first: 2, unit: "" })
+        Ok(Self { columns, rows, numbers, unit: "", is_delimited: true })
     }
 
     fn read_json_lines(bytes: &[u8]) -> Result<Self, String> {
@@ -109,7 +122,8 @@ impl Table {
             }
             rows.push(row);
         }
-        Ok(Self { columns, rows, first: 1, unit: "" })
+        let numbers = (1..=rows.len() as u64).collect();
+        Ok(Self { columns, rows, numbers, unit: "", is_delimited: false })
     }
 
     fn read_parquet(bytes: Vec<u8>) -> Result<Self, String> {
@@ -132,6 +146,7 @@ impl Table {
                 rows.push(texts.iter().map(cell).collect());
             }
         }
-        Ok(Self { columns, rows, first: 1, unit: "row " })
+        let numbers = (1..=rows.len() as u64).collect();
+        Ok(Self { columns, rows, numbers, unit: "row ", is_delimited: false })
     }
 }
