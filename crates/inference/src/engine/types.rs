@@ -102,7 +102,7 @@ pub struct ContextConfig {
     /// Tokens one context holds: shared prefix, prompt and answer.
     pub tokens: u32,
     /// Most tokens of one call of `llama_decode`. A request is cancelled between
-    /// two calls.
+    /// two calls; each reads all weights once.
     pub chunk: u32,
     /// Bound on the states of prompts that are kept, in bytes, for all lanes
     /// together. Who asks about the same evidence again does not wait for it to be
@@ -125,7 +125,7 @@ impl Default for ContextConfig {
             lanes: available_threads(),
             threads: 1,
             tokens: 3_072,
-            chunk: 32,
+            chunk: 96,
             prompt_cache_bytes: 256 << 20,
         }
     }
