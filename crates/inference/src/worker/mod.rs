@@ -138,7 +138,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     // This thread is the first lane's from here on.
     let mut first = lanes.next().ok_or("there is no lane")??;
     let others = lanes.collect::<Result<Vec<_>, _>>()?;
-    let mut width = Width::new(context.chunk as usize);
+    let mut width = Width::new();
     let prefix = first
         .decode_prefix(&prefix, |tokens| width.choose(tokens, is_wide(WIDE_LANE)))
         .map_err(|error| format!("the system prompt: {error}"))?;

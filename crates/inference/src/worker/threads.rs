@@ -28,16 +28,18 @@ unsafe extern "C" {
     safe fn omp_set_max_active_levels(levels: c_int);
 }
 
+/// Tokens from which on a step is measured: what a token takes is much the same in all of these.
+const MEASURED_TOKENS_MIN: usize = 24;
+
 /// Chooses the threads of each step of one lane. Threads wait for each other at
 /// every operation, so where another process has one of the CPUs, all of them together
-/// are many times slower than one. Steps of full chunks are measured, and one thread is
+/// are many times slower than one. Steps of many tokens are measured, and one thread is
 /// used for a while after such a step took longer than one thread works on it.
 #[derive(Debug)]
 pub(super) struct Width {
-    chunk: usize,
-    /// Steps until the work of one thread is measured; the first one warms up.
+    /// Long steps that one thread takes before all do; the first finds no weights in a cache.
     unmeasured: u32,
-    /// What one thread works on a full chunk.
+    /// The least that one thread has worked on a token.
     narrow: Duration,
     step: Step,
     pause: Duration,
@@ -49,16 +51,15 @@ pub(super) struct Width {
 enum Step {
     /// Nothing to learn from.
     Other,
-    /// A full chunk with one thread, and what that had worked before.
-    Measured(Duration),
-    /// A full chunk with all threads.
-    Wide(Instant),
+    /// So many tokens with one thread, and what that had worked before.
+    Narrow(u32, Duration),
+    /// So many tokens with all threads.
+    Wide(u32, Instant),
 }
 
 impl Width {
-    pub(super) const fn new(chunk: usize) -> Self {
+    pub(super) const fn new() -> Self {
         Self {
-            chunk,
             unmeasured: 2,
             narrow: Duration::MAX,
             step: Step::Other,
@@ -78,23 +79,25 @@ impl Width {
         let now = Instant::now();
         match self.step {
             Step::Other => {}
-            Step::Measured(before) => self.narrow = worked().saturating_sub(before),
-            Step::Wide(since) => self.judge(now, now - since),
+            Step::Narrow(tokens, before) => {
+                self.narrow = self.narrow.min(worked().saturating_sub(before) / tokens);
+            }
+            Step::Wide(tokens, since) => self.judge(now, (now - since) / tokens),
         }
-        let is_full = tokens == self.chunk;
-        let measures = is_full && self.unmeasured == 1;
-        if is_full {
-            self.unmeasured = self.unmeasured.saturating_sub(1);
-        }
+        let is_measured = tokens >= MEASURED_TOKENS_MIN;
+        let measures = is_measured && self.unmeasured > 0;
         let is_wide = is_alone && !measures && self.narrow_until.is_none_or(|until| until <= now);
         omp_set_max_active_levels(is_wide.into());
-        self.step = match (is_full, is_wide) {
-            (true, false) if measures => Step::Measured(worked()),
-            (true, true) => Step::Wide(now),
-            _ => Step::Other,
+        self.unmeasured -= u32::from(measures);
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        self.step = match (is_measured, is_wide) {
+            (true, false) => Step::Narrow(tokens, worked()),
+            (true, true) => Step::Wide(tokens, now),
+            (false, _) => Step::Other,
         };
     }
 
+    /// Judges what a token took with all threads.
     fn judge(&mut self, now: Instant, took: Duration) {
         if took > self.narrow {
             self.narrow_until = Some(now + self.pause);
@@ -120,7 +123,7 @@ mod tests {
 
     #[test]
     fn all_threads_are_left_alone_for_longer_each_time_they_are_slow() {
-        let mut width = Width::new(32);
+        let mut width = Width::new();
         width.narrow = Duration::from_millis(40);
         let now = Instant::now();
         width.judge(now, Duration::from_millis(25));
@@ -134,15 +137,19 @@ mod tests {
     }
 
     #[test]
-    fn the_second_full_chunk_is_measured_with_one_thread() {
-        let mut width = Width::new(32);
-        for (tokens, step) in [(32, "Wide"), (5, "Other"), (32, "Measured"), (32, "Wide")] {
+    fn the_first_long_steps_are_measured_with_one_thread() {
+        let mut width = Width::new();
+        let steps = ["Other", "Narrow(40", "Other", "Narrow(30", "Wide(96"];
+        for (tokens, step) in [5, 40, 5, 30, 96].into_iter().zip(steps) {
             width.choose(tokens, true);
             assert!(format!("{:?}", width.step).starts_with(step), "{:?}", width.step);
         }
         assert!(width.narrow < Duration::from_secs(1), "{:?}", width.narrow);
         width.begin();
+        // A thread that is one of several is measured as well, and the least counts.
         width.choose(32, false);
-        assert!(matches!(width.step, Step::Other));
+        width.narrow = Duration::from_secs(1);
+        width.choose(5, false);
+        assert!(width.narrow < Duration::from_secs(1), "{:?}", width.narrow);
     }
 }
