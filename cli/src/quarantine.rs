@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use domain::Clock;
 use lake::{
-    BuildOptions, Manifest, QuarantineClass, Quarantined, ReleaseLog, SnapshotStore,
-    find_quarantined, quarantined_record, release,
+    BuildOptions, Manifest, QuarantineClass, Quarantined, ReleaseLog, SnapshotStore, SourceList,
+    Universe, find_quarantined, quarantined_record, release,
 };
 
 use crate::{
@@ -123,15 +123,16 @@ pub(crate) async fn run(
         Command::Show { id, unmasked, universe } => {
             let (manifest, entries) = entries(universe, data_dir).await?;
             let entry = find_quarantined(&entries, id, manifest.hash)?;
-            if *unmasked {
-                // Before the masked record is printed: it may need the files of the build.
+            // Before the masked record is printed: it may need the files of the build.
+            let files = unmasked.then(|| {
                 universe.load().context(
                     "--unmasked reads the source again: name the files that `r2r data build` was \
                      given, --universe FILE and --sources FILE",
-                )?;
-            }
+                )
+            });
+            let files = files.transpose()?;
             show(entry, data_dir)?;
-            if *unmasked { print(entry, universe, data_dir, clock) } else { Ok(()) }
+            files.map_or(Ok(()), |files| print(entry, &files, data_dir, clock))
         }
         Command::Release(args) => let_in(args, data_dir, clock).await,
     }
@@ -214,17 +215,16 @@ fn show(entry: &Quarantined, data_dir: &Path) -> anyhow::Result<()> {
 
 fn print(
     entry: &Quarantined,
-    args: &UniverseArgs,
+    (universe, sources): &(Universe, SourceList),
     data_dir: &Path,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
-    let (universe, sources) = args.load()?;
     let progress = progress()?;
     let providers = fetch::providers(None)?;
     let options = BuildOptions {
         data_dir,
-        universe: &universe,
-        sources: &sources,
+        universe,
+        sources,
         providers: &providers,
         git_commit: "unknown",
         clock,

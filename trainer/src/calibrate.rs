@@ -43,7 +43,7 @@ pub(crate) struct CalibrateArgs {
 }
 
 /// Decisions and what came true.
-#[derive(Default, Clone)]
+#[derive(Default)]
 struct Decided {
     universes: Vec<String>,
     dates: Vec<AsOf>,
@@ -146,10 +146,9 @@ fn decisions(trained: &Trained, part: Part) -> anyhow::Result<Decided> {
     bar.finish_and_clear();
     let mut decided = Decided::default();
     for (held, generation) in held_out.contexts().iter().zip(written.generations) {
-        decided.universes.push(held.universe.clone());
-        decided.dates.push(held.case.read.as_of());
-        decided.probs.push(LabelProbs::softmax(generation.code_logits)?);
-        decided.labels.push(held.case.realised.label);
+        let probs = LabelProbs::softmax(generation.code_logits)?;
+        let (date, label) = (held.case.read.as_of(), held.case.realised.label);
+        decided.push(&held.universe, date, probs, label);
     }
     Ok(decided)
 }
@@ -162,15 +161,19 @@ fn prior(labels: impl Iterator<Item = Label>) -> [f64; 5] {
 }
 
 impl Decided {
+    fn push(&mut self, universe: &str, date: AsOf, probs: LabelProbs, label: Label) {
+        self.universes.push(universe.to_owned());
+        self.dates.push(date);
+        self.probs.push(probs);
+        self.labels.push(label);
+    }
+
     /// None where there is one universe only: that is all.
     fn by_universe(&self) -> BTreeMap<String, Self> {
         let mut parts: BTreeMap<String, Self> = BTreeMap::new();
         for (i, universe) in self.universes.iter().enumerate() {
             let part = parts.entry(universe.clone()).or_default();
-            part.universes.push(universe.clone());
-            part.dates.push(self.dates[i]);
-            part.probs.push(self.probs[i]);
-            part.labels.push(self.labels[i]);
+            part.push(universe, self.dates[i], self.probs[i], self.labels[i]);
         }
         if parts.len() < 2 { BTreeMap::new() } else { parts }
     }
