@@ -146,11 +146,12 @@ impl Batch {
         self.tokens.len()
     }
 
-    /// Returns the attention mask, a row of `len` keys for each query: 0 where the
-    /// query sees the key, minus infinity where not.
-    pub(super) fn mask(&self) -> Vec<f32> {
-        let n = self.len();
+    /// Returns the attention mask of `n` tokens, a row of `n` keys for each query: 0 where
+    /// the query sees the key, minus infinity where not. What is beyond the batch sees itself
+    /// alone.
+    pub(super) fn mask(&self, n: usize) -> Vec<f32> {
         let mut mask = vec![f32::NEG_INFINITY; n * n];
+        (self.len()..n).for_each(|beyond| mask[beyond * n + beyond] = 0.0);
         for segment in &self.segments {
             for i in 0..segment.len {
                 let query = segment.first + i;

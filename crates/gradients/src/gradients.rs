@@ -19,6 +19,11 @@ use super::{
 const FORWARD_NODES: usize = 160;
 const LAYER_NODES: usize = 640;
 
+/// Passes are over a multiple of this many tokens: fast kernels for sums over tokens, as
+/// attention has them, take whole vectors only. What is added to a batch is seen by none of
+/// its tokens, and has no gradient.
+const LENGTH_MULTIPLE: usize = 32;
+
 /// How the engine trades memory for time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -152,7 +157,7 @@ impl Engine {
     /// Writes what all passes read. The room is given back after the pass.
     fn enter(&mut self, batch: &Batch) -> Result<Room, EngineError> {
         batch.check(self.model.shape.vocabulary)?;
-        let n = batch.len();
+        let n = batch.len().next_multiple_of(LENGTH_MULTIPLE);
         let room = match self.room.take() {
             Some(room) if room.tokens.shape()[0] == n => room,
             other => {
@@ -162,9 +167,14 @@ impl Engine {
                 Room::new(&self.model, n, inputs + 1)?
             }
         };
-        room.tokens.write_i32(&batch.tokens);
-        room.sight.positions.write_i32(&batch.positions);
-        room.sight.mask.write_f32(&batch.mask());
+        let padded = |numbers: &[i32]| {
+            let mut numbers = numbers.to_vec();
+            numbers.resize(n, 0);
+            numbers
+        };
+        room.tokens.write_i32(&padded(&batch.tokens));
+        room.sight.positions.write_i32(&padded(&batch.positions));
+        room.sight.mask.write_f32(&batch.mask(n));
         Ok(room)
     }
 

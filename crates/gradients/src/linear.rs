@@ -8,7 +8,7 @@ use super::{
 /// A matrix of the base model that is not trained.
 #[derive(Debug, Clone)]
 pub(crate) struct Frozen {
-    /// `[in, out]`, in the format of the file.
+    /// `[in, out]`, in the format it was loaded in.
     pub(super) weight: Tensor,
     /// `[out, in]`, where memory is spent for a faster backward pass.
     pub(super) transposed: Option<Tensor>,
@@ -48,7 +48,9 @@ impl Linear {
     /// `x [in, n] -> y [out, n]`, and `u = A x [rank, n]` for the way back.
     pub(super) fn forward(&self, g: &Graph, x: &Tensor) -> (Tensor, Tensor) {
         let u = g.mul_mat(&self.pair.a, x);
-        let added = g.scale(&g.mul_mat(&self.pair.b, &u), self.scale);
+        // Sums over a rank are outer products: kernels of scalar products are made for long rows.
+        let added = g.out_prod(&g.transpose(&self.pair.b), &g.transpose(&u));
+        let added = g.scale(&added, self.scale);
         (g.add(&g.mul_mat(&self.frozen.weight, x), &added), u)
     }
 
@@ -56,16 +58,15 @@ impl Linear {
     /// Returns v `[rank, n]`.
     pub(super) fn adapter_back(&self, g: &Graph, x: &Tensor, u: &Tensor, dy: &Tensor) -> Tensor {
         let v = g.scale(&g.mul_mat(&g.transpose(&self.pair.b), dy), self.scale);
-        let grad_b = g.mul_mat(&g.transpose(u), &g.transpose(dy));
+        let grad_b = g.transpose(&g.out_prod(dy, u));
         g.accumulate(&self.pair.grad_b, &g.scale(&grad_b, self.scale));
-        let grad_a = g.mul_mat(&g.transpose(x), &g.transpose(&v));
-        g.accumulate(&self.pair.grad_a, &grad_a);
+        g.accumulate(&self.pair.grad_a, &g.out_prod(x, &v));
         v
     }
 
     /// As [`Linear::adapter_back`], and returns dx = W' dy + A' v `[in, n]`.
     pub(super) fn backward(&self, g: &Graph, x: &Tensor, u: &Tensor, dy: &Tensor) -> Tensor {
         let v = self.adapter_back(g, x, u, dy);
-        g.add(&self.frozen.backward(g, dy), &g.mul_mat(&g.transpose(&self.pair.a), &v))
+        g.add(&self.frozen.backward(g, dy), &g.out_prod(&self.pair.a, &g.transpose(&v)))
     }
 }

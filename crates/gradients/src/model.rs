@@ -43,9 +43,12 @@ impl Weights {
         }
     }
 
-    fn kind(&self, name: &str, shape: [usize; 2]) -> Kind {
+    fn kind(&self, name: &str, shape: [usize; 2], is_unpacked: bool) -> Kind {
         match self {
-            Self::File(file) => file.tensor(name).map_or(Kind::F32, |tensor| tensor.kind),
+            Self::File(file) => match file.tensor(name).map_or(Kind::F32, |tensor| tensor.kind) {
+                kind if is_unpacked && kind.block() > 1 => Kind::BF16,
+                kind => kind,
+            },
             Self::Random(random) => random.kind_of(shape),
         }
     }
@@ -66,13 +69,20 @@ fn fill_from(file: &GgufFile, name: &str, tensor: &Tensor) -> Result<(), EngineE
     let info = file
         .tensor(name)
         .ok_or_else(|| EngineError::gguf(file.path(), format!("tensor {name} is missing")))?;
-    let mut buffer = vec![0; CHUNK_BYTES.min(info.bytes)];
-    let mut offset = 0;
-    while offset < info.bytes {
-        let n = buffer.len().min(info.bytes - offset);
-        file.read(info, offset, &mut buffer[..n])?;
-        tensor.write_bytes(offset, &buffer[..n]);
-        offset += n;
+    let (row, kind) = (info.shape[0], tensor.kind());
+    let row_bytes = info.kind.row_bytes(row);
+    let mut buffer = vec![0; (CHUNK_BYTES / row_bytes).max(1) * row_bytes];
+    let (mut read, mut written) = (0, 0);
+    while read < info.bytes {
+        let chunk = buffer.len().min(info.bytes - read);
+        let chunk = &mut buffer[..chunk];
+        file.read(info, read, chunk)?;
+        read += chunk.len();
+        let unpacked =
+            (kind != info.kind).then(|| kind.from_f32(&info.kind.to_f32(chunk, row), row));
+        let bytes = unpacked.as_deref().unwrap_or(chunk);
+        tensor.write_bytes(written, bytes);
+        written += bytes.len();
     }
     Ok(())
 }
@@ -97,9 +107,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a base and makes an adapter beside it. `is_transposed` keeps every
-    /// matrix transposed as well, in BF16 or F32, which takes memory and saves the
-    /// backward pass from transposing it each time.
+    /// Loads a base and makes an adapter beside it. `is_unpacked` spends memory on speed:
+    /// quantised matrices of a file become BF16, for which kernels are faster and round
+    /// activations less, and every matrix is kept transposed as well, in BF16 or F32, for
+    /// the backward pass.
     ///
     /// # Errors
     /// Fails when the base is not one the engine knows, cannot be read, or does not
@@ -108,16 +119,16 @@ impl Model {
         backend: &Rc<Backend>,
         weights: &Weights,
         config: AdapterConfig,
-        is_transposed: bool,
+        is_unpacked: bool,
     ) -> Result<Self, EngineError> {
         let shape = weights.shape()?;
-        let base = load_base(backend, weights, &shape)?;
+        let base = load_base(backend, weights, &shape, is_unpacked)?;
         let find =
             |name: &str| base.iter().find(|base| base.name == name).map(|base| base.tensor.clone());
         let rope_factors = load_rope_factors(backend, weights)?;
         let row_numbers = row_numbers(backend, &shape)?;
         let adapter = Adapter::new(backend, &shape, config)?;
-        let loader = Loader { backend, find: &find, row_numbers: &row_numbers, is_transposed };
+        let loader = Loader { backend, find: &find, row_numbers: &row_numbers, is_unpacked };
         let blocks = (0..shape.layers)
             .map(|layer| loader.block(layer, &adapter))
             .collect::<Result<_, _>>()?;
@@ -150,13 +161,14 @@ fn load_base(
     backend: &Rc<Backend>,
     weights: &Weights,
     shape: &Shape,
+    is_unpacked: bool,
 ) -> Result<Vec<BaseTensor>, EngineError> {
     let tensors = shape.tensors();
     let memory = Memory::new(backend, tensors.len());
     let base: Vec<BaseTensor> = tensors
         .into_iter()
         .map(|(name, shape)| {
-            let kind = weights.kind(&name, shape);
+            let kind = weights.kind(&name, shape, is_unpacked);
             let dimensions = if shape[1] == 1 { &shape[..1] } else { &shape[..] };
             let tensor = memory.tensor(kind, dimensions);
             BaseTensor { name, shape, tensor }
@@ -197,7 +209,7 @@ struct Loader<'a> {
     backend: &'a Rc<Backend>,
     find: &'a dyn Fn(&str) -> Option<Tensor>,
     row_numbers: &'a Tensor,
-    is_transposed: bool,
+    is_unpacked: bool,
 }
 
 impl Loader<'_> {
@@ -212,7 +224,7 @@ impl Loader<'_> {
         let weight = self.vector(name);
         let row_numbers = self.row_numbers.clone();
         let mut frozen = Frozen { weight, transposed: None, row_numbers };
-        if self.is_transposed {
+        if self.is_unpacked {
             frozen.transposed = Some(transpose(self.backend, &frozen)?);
         }
         Ok(frozen)

@@ -10,7 +10,7 @@ use std::{
 
 use llama_cpp_sys_2 as sys;
 
-use super::{Backend, Tensor, memory::Arena};
+use super::{Backend, DeviceKind, Tensor, memory::Arena, transpose::transpose};
 use crate::EngineError;
 
 /// Device memory for the nodes of one graph after the other.
@@ -57,6 +57,9 @@ impl Drop for Scratch {
         unsafe { sys::ggml_gallocr_free(self.allocator) };
     }
 }
+
+/// `GGML_N_TASKS_MAX`: a custom node takes the threads there are.
+const ALL_THREADS: i32 = -1;
 
 /// Rotary position embedding (Su et al. 2021, arXiv:2104.09864).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -235,6 +238,11 @@ impl Graph {
         self.binary(a, b, sys::ggml_mul_mat)
     }
 
+    /// `[n, k] x [m, k] -> [n, m]`: the sum of the outer products of the rows. For 32 bits.
+    pub fn out_prod(&self, a: &Tensor, b: &Tensor) -> Tensor {
+        self.binary(a, b, sys::ggml_out_prod)
+    }
+
     /// `a + b`, with `b` repeated where it is shorter.
     pub fn add(&self, a: &Tensor, b: &Tensor) -> Tensor {
         self.binary(a, b, sys::ggml_add)
@@ -396,11 +404,19 @@ impl Graph {
         })
     }
 
-    /// `[n, m] -> [m, n]`, contiguous.
+    /// `[n, m, k] -> [m, n, k]`, contiguous.
     pub fn transpose(&self, x: &Tensor) -> Tensor {
-        // SAFETY: see above.
-        self.unary(x, |context, x| unsafe {
-            sys::ggml_cont(context, sys::ggml_transpose(context, x))
+        let is_on_cpu = self.backend.device().kind() == DeviceKind::Cpu;
+        let [n, m, k] = [0, 1, 2].map(|i| x.ne(i));
+        // SAFETY: see above; `transpose` is given what it asks for.
+        self.unary(x, |context, mut x| unsafe {
+            if is_on_cpu && (*x).type_ == sys::GGML_TYPE_F32 && sys::ggml_is_contiguous(x) {
+                let (kind, all) = (sys::GGML_TYPE_F32, ALL_THREADS);
+                let (of, none) = (&raw mut x, ptr::null_mut());
+                sys::ggml_custom_4d(context, kind, m, n, k, 1, of, 1, Some(transpose), all, none)
+            } else {
+                sys::ggml_cont(context, sys::ggml_transpose(context, x))
+            }
         })
     }
 

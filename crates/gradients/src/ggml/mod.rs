@@ -16,6 +16,7 @@ mod graph;
 mod kind;
 mod llama_opt;
 mod memory;
+mod transpose;
 
 pub use device::{Backend, Device, DeviceKind};
 pub use gguf::{GgufFile, GgufWriter, TensorInfo, sync_directory};

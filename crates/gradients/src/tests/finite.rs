@@ -187,7 +187,7 @@ fn a_layer_has_the_gradient_of_its_differences() {
         let n = batch.len();
         let sight = Sight {
             positions: integers(backend, &batch.positions),
-            mask: device_tensor(backend, &[n, n], &batch.mask()),
+            mask: device_tensor(backend, &[n, n], &batch.mask(n)),
             rope_factors: None,
         };
         let numbers = uniform(8, 64 * n);

@@ -1,6 +1,6 @@
 //! Training: it learns, and goes on from a checkpoint bit by bit.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use super::{PASSES, tiny_engine};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     ggml::{GgufFile, Kind},
     merge,
     tests::{cpu, relative_error, tiny_model, tiny_weights},
+    widen,
 };
 
 const CONFIG: AdamWConfig = AdamWConfig {
@@ -123,16 +124,40 @@ fn a_merged_base_computes_what_base_and_adapter_do() {
             let merged = GgufFile::open(&path("merged.gguf")).unwrap();
             assert_eq!(merged.tensor("blk.1.ffn_up.weight").unwrap().kind, kind);
             assert_eq!(merged.tensor("token_embd.weight").unwrap().kind, Kind::F32);
-            // A fresh adapter adds nothing.
-            let config = AdapterConfig { rank: 1, alpha: 1.0, seed: 1 };
-            let weights = Weights::open(&path("merged.gguf")).unwrap();
-            let model = Model::load(&cpu(), &weights, config, false).unwrap();
-            let error = relative_error(&log_probs(model), &expected);
+            let found = log_probs(loaded(&path("merged.gguf"), false));
+            let error = relative_error(&found, &expected);
             assert!(error < tolerance, "{architecture:?} {kind:?}: {error}");
         }
         let narrow = Kind::parse("q4_K").unwrap();
         let refused = merge(&path("base.gguf"), &adapter, &path("no.gguf"), narrow);
         assert!(refused.unwrap_err().to_string().contains("no whole blocks of 256"));
+    }
+}
+
+/// A file with an adapter that adds nothing.
+fn loaded(path: &Path, is_unpacked: bool) -> Model {
+    let config = AdapterConfig { rank: 1, alpha: 1.0, seed: 1 };
+    Model::load(&cpu(), &Weights::open(path).unwrap(), config, is_unpacked).unwrap()
+}
+
+#[test]
+fn quantised_matrices_are_unpacked_to_what_they_stand_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (packed, wide) = (path("packed.gguf"), path("wide.gguf"));
+    for name in ["q8_0", "q4_1"] {
+        let kind = Kind::parse(name).unwrap();
+        tiny_weights(Architecture::Qwen3, kind).write_gguf(&packed).unwrap();
+        widen(&packed, &wide).unwrap();
+        let expected = log_probs(loaded(&wide, false));
+        let error = |is_unpacked| {
+            let model = loaded(&packed, is_unpacked);
+            let found = if is_unpacked { Kind::BF16 } else { kind };
+            assert_eq!(model.output.weight.kind(), found);
+            relative_error(&log_probs(model), &expected)
+        };
+        let (as_it_is, unpacked) = (error(false), error(true));
+        assert!(unpacked < 5e-3 && unpacked < as_it_is, "{name}: {unpacked} {as_it_is}");
     }
 }
 

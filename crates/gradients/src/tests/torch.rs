@@ -156,7 +156,7 @@ fn gradients_over_a_real_base_agree() {
 
 fn to_json(batch: &Batch) -> Value {
     let n = batch.len();
-    let mask = batch.mask();
+    let mask = batch.mask(n);
     let sees = |query: usize| (0..n).filter(|key| mask[query * n + key] == 0.0).collect::<Vec<_>>();
     let targets = batch.targets.iter().map(|(at, target)| {
         let allowed = target.allowed.as_ref();
