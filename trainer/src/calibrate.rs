@@ -132,7 +132,7 @@ fn method(section: &CalibrationSection) -> Method {
 
 /// Writes the theses of a part, as serving writes them.
 fn decisions(trained: &Trained, part: Part) -> anyhow::Result<Decided> {
-    let Trained { directory, config, contexts, decoder, .. } = trained;
+    let Trained { config, contexts, decoder, adapter, .. } = trained;
     let most = config.calibration.contexts_max;
     let held_out = HeldOut::read(contexts, part, 1, most, config.seed)?;
     ensure!(
@@ -142,7 +142,7 @@ fn decisions(trained: &Trained, part: Part) -> anyhow::Result<Decided> {
     );
     let bar = held_out.bar(1)?;
     bar.set_message(format!("{} theses", part.key()));
-    let written = held_out.write(decoder, Some(&directory.adapter()), &bar)?;
+    let written = held_out.write(decoder, Some(adapter), &bar)?;
     bar.finish_and_clear();
     let mut decided = Decided::default();
     for (held, generation) in held_out.contexts().iter().zip(written.generations) {

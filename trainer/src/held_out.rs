@@ -1,7 +1,7 @@
 //! Theses of held-out contexts, written and decided as serving does, and how two models
 //! compare on them: what calibration, evaluation and training report of a model.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use backtest::{
     bootstrap::{Interval, distribution},
@@ -12,6 +12,7 @@ use contract::{
     rewards::{Predicted, Reward},
 };
 use domain::{AsOf, Label, LabelProbs};
+use gradients::AdapterFile;
 use indicatif::{ProgressBar, ProgressStyle};
 use inference::{Generation, Sampling, Writer};
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,7 @@ impl HeldOut {
     pub(crate) fn write(
         &self,
         decoder: &Decoder,
-        adapter: Option<&Path>,
+        adapter: Option<&AdapterFile>,
         bar: &ProgressBar,
     ) -> anyhow::Result<Batch> {
         let ask = |held: &Held| Ask { plan: held.case.plan.clone(), seed: held.seed };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Args;
+use gradients::AdapterFile;
 use serde_json::json;
 
 use crate::{
@@ -32,6 +33,7 @@ pub(crate) struct Trained {
     pub(crate) config: RunConfig,
     pub(crate) contexts: Contexts,
     pub(crate) decoder: Decoder,
+    pub(crate) adapter: AdapterFile,
 }
 
 impl TrainedArgs {
@@ -51,9 +53,10 @@ impl TrainedArgs {
             "backbone.model is not the file the run was trained over"
         );
         let contexts = Contexts::open(&config, &self.data_dir)?;
-        let adapter = run::digest_of(&directory.adapter())?;
-        directory.check_adapter(adapter, &contexts.division(&config))?;
-        let decoder = Decoder::new(&base, config.backbone.context_tokens)?;
-        Ok(Trained { directory, config, contexts, decoder })
+        let path = directory.adapter();
+        directory.check_adapter(run::digest_of(&path)?, &contexts.division(&config))?;
+        let adapter = AdapterFile::read(&path)?;
+        let decoder = Decoder::new(&base, config.backbone.context_tokens, directory.path())?;
+        Ok(Trained { directory, config, contexts, decoder, adapter })
     }
 }

@@ -37,7 +37,6 @@ pub(crate) struct Start {
     pub(crate) model: PathBuf,
     pub(crate) model_name: String,
     pub(crate) model_digest: Digest,
-    pub(crate) adapter: Option<PathBuf>,
     pub(crate) chat_template: ChatTemplate,
     pub(crate) system_prompt: String,
     pub(crate) context: ContextConfig,

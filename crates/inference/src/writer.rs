@@ -118,16 +118,8 @@ impl Writer {
     /// Starts the engine.
     ///
     /// # Errors
-    /// Fails when the worker cannot load the model, and on an adapter: a receipt would not
-    /// name it.
+    /// Fails when the worker cannot load the model.
     pub async fn start(config: EngineConfig, sampling: Sampling) -> Result<Self, InferenceError> {
-        if let Some(adapter) = &config.adapter {
-            return Err(InferenceError::Parameter {
-                field: "adapter".to_owned(),
-                expected: "a merged model".to_owned(),
-                found: adapter.display().to_string(),
-            });
-        }
         let edition = Edition::new(config.context.chunk);
         let engine = Engine::start(config).await?;
         Ok(Self { engine, edition, sampling })

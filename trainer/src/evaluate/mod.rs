@@ -15,6 +15,7 @@ use anyhow::ensure;
 use chrono::NaiveDate;
 use clap::Args;
 use domain::{Digest, Label};
+use gradients::AdapterFile;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -80,7 +81,7 @@ pub(crate) struct Sides {
 /// or the decoder fails.
 pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let trained = args.trained.open()?;
-    let Trained { directory, config, contexts, decoder } = &trained;
+    let Trained { directory, config, contexts, decoder, adapter } = &trained;
     let (adjacent, most) = (config.rl.adjacent_dates, config.evaluation.contexts_max);
     let held_out = HeldOut::read(contexts, Part::Test, adjacent as usize, most, config.seed)?;
     ensure!(
@@ -89,12 +90,12 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     );
     let scorer = Scorer::new(config.rewards)?;
     let bar = held_out.bar(2)?;
-    let written = |adapter: Option<&Path>, message: &'static str| {
+    let written = |adapter: Option<&AdapterFile>, message: &'static str| {
         bar.set_message(message);
         held_out.score(&scorer, held_out.write(decoder, adapter, &bar)?)
     };
     let untuned = written(None, "test theses of the untuned base")?;
-    let tuned = written(Some(&directory.adapter()), "test theses of the adapter")?;
+    let tuned = written(Some(adapter), "test theses of the adapter")?;
     bar.finish_and_clear();
     let pairs = held_out.pairs(&untuned, &tuned);
     let evaluation = Evaluation {

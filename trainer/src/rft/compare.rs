@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use gradients::AdapterFile;
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +69,7 @@ impl Run {
 
     /// Scores what the adapter as it is writes.
     fn scored(&self, held_out: &HeldOut, bar: &ProgressBar) -> anyhow::Result<Vec<Scored>> {
-        let live = self.write_live_adapter()?;
-        held_out.score(&self.scorer, held_out.write(&self.decoder, Some(&live), bar)?)
+        let adapter = AdapterFile::of(self.session.engine().model().adapter());
+        held_out.score(&self.scorer, held_out.write(&self.decoder, Some(&adapter), bar)?)
     }
 }

@@ -1,6 +1,6 @@
 //! `r2r-trainer rft`: reinforcement fine-tuning on what theses are worth.
 //!
-//! Samples come from the decoder of serving with the live adapter: the same prompt, plan
+//! Samples come from the decoder of serving with the adapter as it is: the same prompt, plan
 //! and grammar, so that the policy that is trained is the policy that is served. Their
 //! log-probabilities are those of the trainer, over the tokens that stood to choice at
 //! each place; forced tokens weigh nothing. At a temperature other than 1 or with a floor
@@ -17,10 +17,7 @@ mod objective;
 mod rollout;
 mod update;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
 use clap::Args;
@@ -42,9 +39,6 @@ use crate::{
     score::Scorer,
     tracking::{self, Tracker},
 };
-
-/// The adapter rollouts are sampled with, in the directory of a run.
-const LIVE: &str = "live.gguf";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -93,8 +87,6 @@ pub(crate) fn run(args: &RftArgs) -> anyhow::Result<()> {
         }
         found.insert("rewards".to_owned(), json!(rewards));
     }
-    // What rollouts were sampled with is of no use any more.
-    let _ = fs::remove_file(run.live());
     run.directory.export(&run.session, &config, &base, run.fingerprint, found)?;
     // Views of the run; the adapter is there without them.
     ended
@@ -151,11 +143,12 @@ impl Run {
         }
         let data = json!(["rft", division, start_digest]);
         let read = RunConfig { sft: Sft::default(), ..config.clone() };
+        let directory = RunDirectory::create(config)?;
         Ok(Self {
-            directory: RunDirectory::create(config)?,
+            decoder: Decoder::new(base, config.backbone.context_tokens, directory.path())?,
+            directory,
             runs,
             contexts,
-            decoder: Decoder::new(base, config.backbone.context_tokens)?,
             scorer: Scorer::new(config.rewards)?,
             encoder: Encoder::load(
                 base.path(),
@@ -217,17 +210,6 @@ impl Run {
             }
         }
         Ok(())
-    }
-
-    fn live(&self) -> PathBuf {
-        self.directory.path().join(LIVE)
-    }
-
-    /// Writes the adapter as it is, for the decoder.
-    fn write_live_adapter(&self) -> anyhow::Result<PathBuf> {
-        let (model, path) = (self.session.engine().model(), self.live());
-        AdapterFile::of(model.adapter()).write(&path, model.shape().architecture)?;
-        Ok(path)
     }
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use contract::rewards::{Predicted, Reward};
 use domain::Label;
+use gradients::AdapterFile;
 use indicatif::ProgressBar;
 use inference::{Generation, Sampling};
 
@@ -75,11 +76,11 @@ impl Run {
             cases.push(run);
         }
         let seeds: Vec<u64> = asks.iter().map(|ask| ask.seed).collect();
-        let live = self.write_live_adapter()?;
+        let adapter = AdapterFile::of(self.session.engine().model().adapter());
         let hidden = ProgressBar::hidden();
         let sampling = sampling(rl);
         let Batch { model, generations } =
-            self.decoder.write(Some(&live), asks, sampling, &hidden)?;
+            self.decoder.write(Some(&adapter), asks, sampling, &hidden)?;
         let mut written = generations.into_iter().zip(seeds);
         let mut rolled = Vec::new();
         for run in cases {

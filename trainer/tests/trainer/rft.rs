@@ -157,7 +157,7 @@ fn a_policy_learns_what_is_rewarded_and_is_calibrated() {
     let (before, after) = (&rewards["before"], &rewards["after"]);
     assert!(after["reward.total"].as_f64() > before["reward.total"].as_f64(), "{rewards}");
     assert!(rewards["differences"]["reward.budget"]["mean"].as_f64().unwrap() > 0.0, "{rewards}");
-    assert!(!directory.join("live.gguf").exists());
+    assert!(!directory.join("merged.gguf").exists());
     calibrate(&fixture, &directory);
     evaluate(&fixture, &directory);
 }

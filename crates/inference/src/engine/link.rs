@@ -162,7 +162,6 @@ fn start_message(config: &EngineConfig) -> Start {
         model: config.model.path().to_owned(),
         model_name: config.model.name().to_owned(),
         model_digest: config.model.digest(),
-        adapter: config.adapter.clone(),
         chat_template: config.model.chat_template(),
         system_prompt: config.system_prompt.clone(),
         context: config.context,

@@ -1,9 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use std::{
-    collections::BTreeMap, num::NonZero, ops::Range, path::PathBuf, sync::Arc, thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, num::NonZero, ops::Range, sync::Arc, thread, time::Duration};
 
 use chrono::NaiveDate;
 use contract::{Pick, Plan};
@@ -17,9 +14,6 @@ use crate::{error::InferenceError, model::PreparedModel, process::WorkerCommand}
 pub struct EngineConfig {
     /// Verified model.
     pub model: PreparedModel,
-    /// Adapter file beside the model, for training: what serves is merged, and a receipt
-    /// names the model alone.
-    pub adapter: Option<PathBuf>,
     /// System prompt all requests share; its KV state is computed once.
     pub system_prompt: String,
     /// Sizes of the model's contexts.
@@ -49,7 +43,6 @@ impl EngineConfig {
     pub fn new(model: PreparedModel, worker: WorkerCommand) -> Self {
         Self {
             model,
-            adapter: None,
             system_prompt: contract::system_prompt().to_owned(),
             context: ContextConfig::default(),
             max_in_flight: 64,

@@ -11,7 +11,7 @@ use llama_cpp_2::{
     },
     llama_backend::LlamaBackend,
     llama_batch::LlamaBatch,
-    model::{LlamaLoraAdapter, LlamaModel},
+    model::LlamaModel,
     token::LlamaToken,
 };
 
@@ -64,22 +64,18 @@ pub(super) struct Lane<'model> {
 }
 
 impl<'model> Lane<'model> {
-    /// Opens a context whose decodes have up to so many threads, with an adapter where
-    /// there is one. Not to be called in two threads at once.
+    /// Opens a context whose decodes have up to so many threads. Not to be called in two
+    /// threads at once.
     pub(super) fn open(
         backend: &LlamaBackend,
         model: &'model LlamaModel,
         config: &ContextConfig,
         threads: u32,
-        adapter: Option<&mut LlamaLoraAdapter>,
         kept: Kept,
     ) -> Result<Self, String> {
-        let mut context = model
+        let context = model
             .new_context(backend, context_params(config, threads))
             .map_err(|error| error.to_string())?;
-        if let Some(adapter) = adapter {
-            context.lora_adapter_set(adapter, 1.0).map_err(|error| error.to_string())?;
-        }
         let chunk = config.chunk as usize;
         let batch = LlamaBatch::new(chunk, 1);
         Ok(Self { context, batch, chunk, kept, held: Vec::new(), branches: 0 })

@@ -34,7 +34,7 @@ use std::{
 use llama_cpp_2::{
     LogOptions,
     llama_backend::LlamaBackend,
-    model::{LlamaLoraAdapter, LlamaModel, params::LlamaModelParams},
+    model::{LlamaModel, params::LlamaModelParams},
 };
 use nix::sys::{
     prctl,
@@ -118,9 +118,7 @@ fn run() -> io::Result<()> {
 
 fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), String> {
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
-    let mut model = load(&backend, start)?;
-    let mut adapter = adapter(&mut model, start)?;
-    let model = Arc::new(model);
+    let model = Arc::new(load(&backend, start)?);
     let prompts = Arc::new(Prompts::new(Arc::clone(&model), start.chat_template)?);
     let prefix = prompts.system(&start.system_prompt);
     // Indexing the vocabulary takes as long as the prefix.
@@ -133,7 +131,7 @@ fn serve(start: &Start, reader: UnixStream, outbox: &Outbox) -> Result<(), Strin
     let is_wide = |lane| context.threads == 1 && lane == WIDE_LANE;
     let mut lanes = (0..context.lanes as usize).map(|lane| {
         let threads = if is_wide(lane) { context.lanes } else { context.threads };
-        Lane::open(&backend, &model, context, threads, adapter.as_mut(), kept.clone())
+        Lane::open(&backend, &model, context, threads, kept.clone())
     });
     // This thread is the first lane's from here on.
     let mut first = lanes.next().ok_or("there is no lane")??;
@@ -190,18 +188,6 @@ fn load(backend: &LlamaBackend, start: &Start) -> Result<LlamaModel, String> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     LlamaModel::load_from_file(backend, path, &LlamaModelParams::default())
         .map_err(|error| error.to_string())
-}
-
-/// Reads the adapter of a worker that has one.
-fn adapter(model: &mut LlamaModel, start: &Start) -> Result<Option<LlamaLoraAdapter>, String> {
-    let Some(path) = &start.adapter else { return Ok(None) };
-    let refuse = |detail: &dyn std::fmt::Display| {
-        format!("adapter {}: {detail}; is it one for this model?", path.display())
-    };
-    if !path.exists() {
-        return Err(refuse(&"there is no such file"));
-    }
-    model.lora_adapter_init(path).map(Some).map_err(|error| refuse(&error))
 }
 
 /// Opens the model file and checks that it is still the one whose digest receipts will

@@ -29,18 +29,14 @@ fn adapter() -> AdapterFile {
     AdapterFile { alpha: 2.0, matrices }
 }
 
-async fn decide(model: &PreparedModel, adapter: Option<&std::path::Path>) -> [f32; 5] {
-    let engine = engine_with(|config| {
-        config.model = model.clone();
-        config.adapter = adapter.map(Into::into);
-    })
-    .await;
+async fn decide(model: &PreparedModel) -> [f32; 5] {
+    let engine = engine_with(|config| config.model = model.clone()).await;
     let request = with_section(1, only(Section::Insider, None));
     engine.generate(request).await.unwrap().code_logits
 }
 
 #[tokio::test]
-async fn a_merged_adapter_decides_as_the_live_one() {
+async fn an_adapter_is_merged_once_and_decides() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("adapter.gguf");
     adapter().write(&file, Architecture::Llama).unwrap();
@@ -61,20 +57,12 @@ async fn a_merged_adapter_decides_as_the_live_one() {
     // The second time it is there.
     assert_eq!(prepare().unwrap(), merged);
 
-    let without = decide(&base, None).await;
-    let live = decide(&base, Some(&file)).await;
-    let found = decide(&merged, None).await;
-    // Of logits less their mean: what all share decides nothing.
+    // Of logits less their mean: what all share decides nothing. What a merge loses of an
+    // adapter, the gate of `r2r-trainer merge` measures.
     let centred = |logits: [f32; 5]| logits.map(|logit| logit - logits.iter().sum::<f32>() / 5.0);
-    let distance = |a: [f32; 5], b: [f32; 5]| {
-        let pairs = centred(a).into_iter().zip(centred(b));
-        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
-    };
-    let (effect, loss) = (distance(live, without), distance(live, found));
-    println!("the adapter moves a logit by {effect}, its merge by {loss}");
-    assert!(effect > 0.2, "{live:?} {without:?}");
-    // The base is multiplied in 4 bits where the adapter is live, in 16 where it is merged.
-    assert!(loss < 0.4 * effect, "{live:?} {found:?}");
+    let (before, after) = (centred(decide(&base).await), centred(decide(&merged).await));
+    let effect = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(effect > 0.2, "{before:?} {after:?}");
 
     // Another file is not what the manifest promises.
     fs::remove_file(merged.path()).unwrap();
