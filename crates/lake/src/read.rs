@@ -84,8 +84,8 @@ impl Snapshot {
         })
     }
 
-    /// Returns why a count of nothing does not mean that nothing happened: as far as was
-    /// known then, the archive had ended, or had no record of the company at all.
+    /// Returns why a count of nothing does not mean that nothing happened: there is no archive,
+    /// or as far as was known then it had ended, or had no record of the company at all.
     fn note(&self, info: &FeatureInfo, count: f64, tables: &AsOfTables) -> Option<String> {
         if !info.coverage || count > 0.0 {
             return None;
@@ -99,6 +99,9 @@ impl Snapshot {
         };
         if let Some(last) = last.filter(is_over) {
             return Some(format!("the archive ends {last}"));
+        }
+        if self.manifest.source(info.kind).is_none() {
+            return Some("the universe has no source of them".to_owned());
         }
         let is_known = tables.get(info.kind).is_some_and(|records| records.num_rows() > 0);
         let of = if info.kind.has_ticker() { " of this company" } else { "" };
@@ -116,7 +119,7 @@ impl Snapshot {
 }
 
 /// Returns where what a row says comes from; none where it is too old to be used, or rests on
-/// a kind of record that no source of the manifest has.
+/// a kind of record that no source of the manifest has and is more than that there is none.
 pub(crate) fn provenance(
     manifest: &Manifest,
     info: &FeatureInfo,
@@ -126,10 +129,15 @@ pub(crate) fn provenance(
     let (event_time, known_at) = times(info, row, as_of)?;
     let (source, url) = match &row.source {
         Some(pair) => pair.clone(),
-        None => {
-            let source = manifest.source(info.kind)?;
-            (source.title.clone(), source.url.clone())
-        }
+        None => match manifest.source(info.kind) {
+            Some(source) => (source.title.clone(), source.url.clone()),
+            // That there is nothing is told by the snapshot itself.
+            None if info.coverage => {
+                let (universe, hash) = (&manifest.universe.id, manifest.hash);
+                (format!("universe {universe}"), format!("pkg:generic/{universe}@{hash}"))
+            }
+            None => return None,
+        },
     };
     Some(Provenance { source, url, event_time, known_at })
 }

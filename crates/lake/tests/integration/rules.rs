@@ -1,7 +1,7 @@
 //! The rules of reading, on synthetic records: restatements, amendments, ages.
 
-use domain::{AsOfRead, Section};
-use lake::{LakeError, Snapshot};
+use domain::{AsOfRead, Provenance, Section};
+use lake::{Kind, LakeError, Snapshot};
 
 use crate::{support::build, synthetic};
 
@@ -78,6 +78,32 @@ async fn a_section_without_data_says_so() {
         assert_eq!(items[0].provenance().known_at, read.as_of().instant());
         assert_eq!(items[0].provenance().source, "r2r-no-such-package 1");
     }
+}
+
+#[tokio::test]
+async fn a_universe_without_a_source_of_a_kind_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, mut universe) = synthetic::install(dir.path(), &synthetic::files());
+    universe.feeds.retain(|feed| matches!(feed.kind, Kind::Bars | Kind::Index));
+    universe.macro_series.clear();
+    let report = build(dir.path(), &sources, &universe, "2026-01-01T00:00:00Z").unwrap();
+    let snapshot = Snapshot::open(&report.dir).await.unwrap();
+    let read = read(&snapshot, "AAA", "2021-06-30").await;
+    for (section, what) in [
+        (Section::Fundamentals, "annual reports known in 500 days"),
+        (Section::Sentiment, "news articles known in 30 days"),
+        (Section::Insider, "Form 4 filings known in 90 days"),
+    ] {
+        let items: Vec<_> = read.section(section).collect();
+        assert_eq!(items.len(), 1, "{section}");
+        assert!(items[0].is_absence());
+        let text = format!("{what}: 0 (the universe has no source of them)");
+        assert_eq!(items[0].text(), text);
+        let Provenance { source, url, .. } = items[0].provenance();
+        assert_eq!(source, "universe SYN");
+        assert_eq!(*url, format!("pkg:generic/SYN@{}", read.snapshot()));
+    }
+    assert!(read.value("mom_30d").is_some());
 }
 
 #[tokio::test]
