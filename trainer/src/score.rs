@@ -2,8 +2,9 @@
 
 use contract::{
     Schema,
-    rewards::{ClaimCounts, Form, Predicted, Reward, RewardConfig},
+    rewards::{ClaimCounts, Form, Predicted, Realised, Reward, RewardConfig},
 };
+use domain::Label;
 use inference::{ContextConfig, Generation, ModelInfo, Sampling, serving};
 
 use crate::contexts::Case;
@@ -52,6 +53,13 @@ impl Scorer {
         let form = Form::of(&claims, &tokens, self.is_valid(case, generation, origin));
         let counts = ClaimCounts::of(read, plan, &claims);
         Ok(self.rewards.reward(&form, counts, predicted, Some(*realised)))
+    }
+
+    /// Returns what each label would add to the reward, by [`Label::index`].
+    pub(crate) fn decided(&self, realised: Realised, before: Option<Label>) -> [f64; 5] {
+        let RewardConfig { weights, decision, .. } = &self.rewards;
+        let score = |label| decision.score(Predicted { label, before }, realised).score;
+        Label::ALL.map(|label| weights.decision * score(label))
     }
 
     /// Tells whether serving would have let the answer out.

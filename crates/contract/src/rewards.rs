@@ -407,7 +407,9 @@ impl ClaimsConfig {
 }
 
 impl DecisionConfig {
-    fn score(&self, predicted: Predicted, realised: Realised) -> DecisionScore {
+    /// Scores one decision.
+    #[must_use]
+    pub fn score(&self, predicted: Predicted, realised: Realised) -> DecisionScore {
         let (said, was) = (direction(predicted.label), direction(realised.label));
         let accuracy = match (said, was) {
             (0, 0) => self.both_hold,

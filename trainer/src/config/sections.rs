@@ -136,6 +136,8 @@ pub(crate) struct CurriculumStage {
 pub(crate) struct Rl {
     /// The method.
     pub(crate) method: RlMethod,
+    /// What of a reward each choice is credited with.
+    pub(crate) credit: RlCredit,
     /// Optimizer steps.
     pub(crate) steps: u32,
     /// Contexts of a step; `pairwise` takes two samples of each, `grpo_lite` one.
@@ -176,6 +178,17 @@ pub(crate) enum RlMethod {
     Pairwise,
     /// One sample a context, against the mean of the batch.
     GrpoLite,
+}
+
+/// What of a reward a choice is credited with. Both have the same gradient in expectation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RlCredit {
+    /// The letter with the part for the decision; what is written with the rest, and with the
+    /// mean of that part over letters.
+    Parts,
+    /// Every choice with all of it.
+    Whole,
 }
 
 /// Signs of a collapse.
@@ -386,6 +399,7 @@ impl Default for Rl {
     fn default() -> Self {
         Self {
             method: RlMethod::Pairwise,
+            credit: RlCredit::Parts,
             steps: 200,
             contexts_per_step: 6,
             adjacent_dates: 2,

@@ -16,17 +16,72 @@
 //! arXiv:1707.06347, equation 7). KL is that from the model training starts from, by the
 //! estimator r - ln r - 1 with r = pi_start / pi (Schulman 2020, as in GRPO, Shao et
 //! al. 2024, arXiv:2402.03300, equation 4), whose slope in log pi is 1 - r.
+//!
+//! With `rl.credit: parts` R is divided before advantages are made. The letter comes last, so
+//! structure and claims owe nothing to it: its R is the part for the decision, D. What is
+//! written owes to D only how it moves the letters: its R has the mean of D over letters, each
+//! as probable as the policy has it after that text, in the place of the D of the letter that
+//! was drawn. Where pi is what was sampled from, the gradient is the same in expectation and
+//! varies less (Rao and Blackwell's theorem; for policy gradients Ciosek and Whiteson 2018,
+//! arXiv:1801.03326): some fifty choices of a pair are no longer moved by the luck of a letter.
 
 use crate::{
-    config::{Rl, RlMethod},
-    encode::{Asked, Weight},
+    config::{Rl, RlCredit, RlMethod},
+    encode::{Asked, Head, Weight},
 };
 
 /// Largest r of the KL estimator: beyond it a single choice would outweigh a batch.
 const RATIO_MAX: f64 = 10.0;
 
+/// A number for what is written of a sample, and one for its letter.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Credit {
+    pub(super) text: f64,
+    pub(super) letter: f64,
+}
+
+impl Credit {
+    /// Divides the reward of a sample. `decided` is what each letter would add to it, `own`
+    /// what its own has added, and `probs` how probable letters are after its text.
+    pub(super) fn of(
+        credit: RlCredit,
+        total: f64,
+        own: f64,
+        decided: [f64; 5],
+        probs: [f64; 5],
+    ) -> Self {
+        let mean: f64 = decided.iter().zip(probs).map(|(added, p)| added * p).sum();
+        match credit {
+            RlCredit::Whole => Self { text: total, letter: total },
+            RlCredit::Parts => Self { text: total - own + mean, letter: own },
+        }
+    }
+
+    /// Returns the number for a choice.
+    pub(super) const fn at(self, head: Head) -> f64 {
+        match head {
+            Head::Evidence | Head::Phrase => self.text,
+            Head::Decision => self.letter,
+        }
+    }
+}
+
+/// Returns the advantages of samples by context, of what is written and of letters.
+pub(super) fn credited(method: RlMethod, rewards: &[Vec<Credit>]) -> Vec<Vec<Credit>> {
+    let part = |of: fn(&Credit) -> f64| -> Vec<Vec<f64>> {
+        let rewards: Vec<Vec<f64>> =
+            rewards.iter().map(|own| own.iter().map(of).collect()).collect();
+        advantages(method, &rewards)
+    };
+    let (texts, letters) = (part(|credit| credit.text), part(|credit| credit.letter));
+    let both = |(text, letter): (Vec<f64>, Vec<f64>)| {
+        text.into_iter().zip(letter).map(|(text, letter)| Credit { text, letter }).collect()
+    };
+    texts.into_iter().zip(letters).map(both).collect()
+}
+
 /// Returns the advantages of samples by context.
-pub(super) fn advantages(method: RlMethod, rewards: &[Vec<f64>]) -> Vec<Vec<f64>> {
+fn advantages(method: RlMethod, rewards: &[Vec<f64>]) -> Vec<Vec<f64>> {
     match method {
         RlMethod::Pairwise => rewards
             .iter()
@@ -46,7 +101,7 @@ pub(super) fn advantages(method: RlMethod, rewards: &[Vec<f64>]) -> Vec<Vec<f64>
 /// What is known of one choice before its gradient is taken.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Choice {
-    /// Advantage of its sample.
+    /// Its advantage.
     pub(super) advantage: f64,
     /// Choices of its sample.
     pub(super) choices: usize,
@@ -141,6 +196,26 @@ mod tests {
         );
         let batch = [vec![1.0], vec![-2.0], vec![4.0]];
         assert_eq!(advantages(RlMethod::GrpoLite, &batch), [[0.0], [-3.0], [3.0]]);
+    }
+
+    /// By hand: letters add -1, 0, 0, 1 and 2 at .5, 0, 0, .25 and .25: .25 in the mean.
+    #[test]
+    fn the_luck_of_a_letter_is_credited_to_the_letter_alone() {
+        let (decided, probs) = ([-1.0, 0.0, 0.0, 1.0, 2.0], [0.5, 0.0, 0.0, 0.25, 0.25]);
+        let of = |credit, own| Credit::of(credit, 0.5 + own, own, decided, probs);
+        let found = of(RlCredit::Parts, 2.0);
+        assert_eq!(found, Credit { text: 0.75, letter: 2.0 });
+        assert_eq!(
+            [Head::Evidence, Head::Phrase, Head::Decision].map(|h| found.at(h)),
+            [0.75, 0.75, 2.0]
+        );
+        assert_eq!(of(RlCredit::Whole, 2.0), Credit { text: 2.5, letter: 2.5 });
+        let pair = vec![of(RlCredit::Parts, 2.0), of(RlCredit::Parts, -1.0)];
+        // The same text twice: only letters are told apart.
+        assert_eq!(
+            credited(RlMethod::Pairwise, &[pair]),
+            [[Credit { text: 0.0, letter: 1.5 }, Credit { text: 0.0, letter: -1.5 },]]
+        );
     }
 
     #[test]

@@ -7,7 +7,10 @@ use gradients::AdapterFile;
 use indicatif::ProgressBar;
 use inference::{Generation, Sampling};
 
-use super::{Run, objective::advantages};
+use super::{
+    Run,
+    objective::{Credit, credited},
+};
 use crate::{
     config::{Rl, RlMethod},
     contexts::Case,
@@ -24,7 +27,9 @@ pub(super) struct Sample {
     pub(super) generation: Generation,
     pub(super) label: Label,
     pub(super) reward: Reward,
-    pub(super) advantage: f64,
+    /// The reward by what it is credited to, and the advantages made of these.
+    worth: Credit,
+    pub(super) advantage: Credit,
 }
 
 /// A context and its samples.
@@ -91,12 +96,17 @@ impl Run {
                     let (generation, seed) = written.next().context("a thesis for each ask")?;
                     // A number of its own: the seed is the samplers'.
                     let point = unit(draw(&format!("{seed}\0label")));
-                    let label = decide(generation.code_logits, rl.temperature, point);
+                    let probs = probabilities(generation.code_logits, rl.temperature);
+                    let label = decide(probs, point);
+                    let decided = self.scorer.decided(case.realised, *before);
                     let predicted = Predicted { label, before: *before };
                     let origin = Origin { model: &model, seed, sampling };
                     let reward = self.scorer.score(&case, &generation, predicted, origin)?;
+                    let own = decided[label.index()];
+                    let worth = Credit::of(rl.credit, reward.total, own, decided, probs);
                     *before = Some(label);
-                    samples.push(Sample { generation, label, reward, advantage: 0.0 });
+                    let advantage = Credit::default();
+                    samples.push(Sample { generation, label, reward, worth, advantage });
                 }
                 let has_anchor = rl.ce_anchor_coef > 0.0;
                 let traced = trace(&mut self.encoder, &case, &samples, has_anchor)?;
@@ -123,9 +133,9 @@ impl Run {
 }
 
 fn set_advantages(method: RlMethod, rolled: &mut [Rolled]) {
-    let of = |rolled: &Rolled| rolled.samples.iter().map(|sample| sample.reward.total).collect();
-    let rewards: Vec<Vec<f64>> = rolled.iter().map(of).collect();
-    for (rolled, own) in rolled.iter_mut().zip(advantages(method, &rewards)) {
+    let of = |rolled: &Rolled| rolled.samples.iter().map(|sample| sample.worth).collect();
+    let rewards: Vec<Vec<Credit>> = rolled.iter().map(of).collect();
+    for (rolled, own) in rolled.iter_mut().zip(credited(method, &rewards)) {
         for (sample, advantage) in rolled.samples.iter_mut().zip(own) {
             sample.advantage = advantage;
         }
@@ -168,17 +178,22 @@ fn trace(
     encoder.trace(&plan.day, &plan.user, &written)
 }
 
-/// Takes a label with the probabilities of the logits at a temperature; `unit` is a
-/// random number in 0..1.
-fn decide(logits: [f32; 5], temperature: f64, unit: f64) -> Label {
+/// Returns the probabilities of the logits at a temperature.
+fn probabilities(logits: [f32; 5], temperature: f64) -> [f64; 5] {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights = logits.map(|logit| (f64::from(logit - largest) / temperature).exp());
-    let mut left = unit * weights.iter().sum::<f64>();
-    for (label, weight) in Label::ALL.into_iter().zip(weights) {
-        if left < weight {
+    let sum: f64 = weights.iter().sum();
+    weights.map(|weight| weight / sum)
+}
+
+/// Takes a label with its probability; `unit` is a random number in 0..1.
+fn decide(probs: [f64; 5], unit: f64) -> Label {
+    let mut left = unit;
+    for (label, p) in Label::ALL.into_iter().zip(probs) {
+        if left < p {
             return label;
         }
-        left -= weight;
+        left -= p;
     }
     Label::SBuy
 }
@@ -193,7 +208,7 @@ mod tests {
         let mut counts = [0_u32; 5];
         let n = 20_000;
         for seed in 0..n {
-            counts[decide(logits, 2.0, unit(seed)).index()] += 1;
+            counts[decide(probabilities(logits, 2.0), unit(seed)).index()] += 1;
         }
         let weights = logits.map(|logit| f64::from(logit / 2.0).exp());
         let total: f64 = weights.iter().sum();

@@ -76,7 +76,8 @@ impl Run {
             tokens += self.accumulate(&objective, rolled, &mut means)?;
             for sample in &rolled.samples {
                 labels[sample.label.index()] += 1;
-                means.add("policy.advantage", sample.advantage.abs());
+                means.add("policy.advantage.text", sample.advantage.text.abs());
+                means.add("policy.advantage.letter", sample.advantage.letter.abs());
                 parts(&sample.reward, |key, value| means.add(key, value));
                 for label in Label::ALL {
                     let is_own = f64::from(u8::from(label == sample.label));
@@ -149,7 +150,7 @@ impl Known<'_> {
         };
         let (own, old, start) = (of(&self.own), of(&self.rolled.old), of(&self.rolled.start));
         Choice {
-            advantage: self.rolled.samples[asked.sample].advantage,
+            advantage: self.rolled.samples[asked.sample].advantage.at(asked.head),
             choices: choices[asked.sample],
             log_ratio: own.zip(old).map_or(0.0, |(own, old)| own - old),
             log_start_ratio: own.zip(start).map(|(own, start)| start - own),
