@@ -11,7 +11,7 @@ use datafusion::arrow::{
     compute::{concat_batches, take_record_batch},
     datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType},
 };
-use domain::{AsOf, AsOfRead, ReadError, Ticker};
+use domain::{AsOf, AsOfRead, Ticker};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
@@ -65,8 +65,7 @@ impl<'s> LeakProof<'s> {
     }
 
     /// Changes everything known after `as_of`, by `seed`, and returns what moved: the bytes
-    /// `render` makes of a read, a feature's value at `as_of`, or its history until then. Where
-    /// a section is silent there is no read, and there must be none after the change.
+    /// `render` makes of a read, a feature's value at `as_of`, or its history until then.
     ///
     /// # Errors
     /// Fails when a read fails.
@@ -89,8 +88,8 @@ impl<'s> LeakProof<'s> {
         let manifest = self.snapshot.manifest().clone();
         let retriever = self.snapshot.retriever().clone();
         let other = Snapshot::from_batches(manifest, perturbed, retriever).await?;
-        let before = said(self.snapshot.read(ticker, as_of).await, &render)?;
-        let after = said(other.read(ticker, as_of).await, &render)?;
+        let before = render(&self.snapshot.read(ticker, as_of).await?);
+        let after = render(&other.read(ticker, as_of).await?);
         if let Some(detail) = difference(&before, &after) {
             return leak("read".to_owned(), detail);
         }
@@ -167,19 +166,6 @@ impl<'s> LeakProof<'s> {
         };
         let series = features.iter().filter(|feature| is_series(feature));
         Ok(series.map(|feature| (feature.name.clone(), value(feature))).collect())
-    }
-}
-
-/// Returns the bytes of a read. Where nothing speaks to a section there is none, whatever
-/// comes later.
-fn said(
-    read: Result<AsOfRead, LakeError>,
-    render: impl Fn(&AsOfRead) -> String,
-) -> Result<String, LakeError> {
-    match read {
-        Ok(read) => Ok(render(&read)),
-        Err(LakeError::Read(silent @ ReadError::SilentSection(_))) => Ok(silent.to_string()),
-        Err(error) => Err(error),
     }
 }
 
