@@ -175,18 +175,17 @@ impl Plan {
     }
 
     /// Returns what the model reads before it decides: its own answer, and the
-    /// opening of the decision.
+    /// opening of the decision. A section is opened once, as in the prompt; one that is silent
+    /// has nothing of its own to read, and the prompt has said what is missing.
     #[must_use]
     pub fn decision(&self, picks: &[Vec<Pick>]) -> String {
         let mut text = String::new();
-        for (plan, picks) in self.sections.iter().zip(picks) {
-            if plan.is_silent() {
-                let _ = writeln!(text, "{} no data", plan.open());
-                continue;
-            }
+        let answered = self.sections.iter().zip(picks).filter(|(plan, _)| !plan.is_silent());
+        for (plan, picks) in answered {
+            text.push_str(&plan.open());
             for pick in picks {
                 let code = plan.choices[pick.choice].code;
-                let _ = writeln!(text, "{}{code}{}", plan.open(), pick.text);
+                let _ = writeln!(text, "{code}{}", pick.text);
             }
         }
         text.push_str("decision:");
