@@ -48,7 +48,7 @@ fn small(architecture: Architecture) -> Shape {
 struct Case {
     shape: Shape,
     kind: Kind,
-    is_transposed: bool,
+    is_unpacked: bool,
     is_checkpointed: bool,
     tokens: usize,
 }
@@ -57,17 +57,17 @@ pub(crate) fn run(report: &mut Report, device: Device, threads: usize, full: boo
     let mut cases = Vec::new();
     for architecture in Architecture::ALL {
         for kind in Kind::WEIGHTS {
-            for (is_transposed, is_checkpointed) in [(false, true), (true, false)] {
+            for (is_unpacked, is_checkpointed) in [(false, true), (true, false)] {
                 let shape = small(architecture);
-                cases.push(Case { shape, kind, is_transposed, is_checkpointed, tokens: 96 });
+                cases.push(Case { shape, kind, is_unpacked, is_checkpointed, tokens: 96 });
             }
         }
     }
     if full {
         for kind in [Kind::F32, Kind::BF16] {
             let shape = smollm2_135m();
-            let is_transposed = true;
-            cases.push(Case { shape, kind, is_transposed, is_checkpointed: true, tokens: 256 });
+            let is_unpacked = true;
+            cases.push(Case { shape, kind, is_unpacked, is_checkpointed: true, tokens: 256 });
         }
     }
     for case in cases {
@@ -82,7 +82,7 @@ fn describe(case: Case, mut found: Value) -> Value {
     found["architecture"] = json!(case.shape.architecture.name());
     found["layers"] = json!(case.shape.layers);
     found["kind"] = json!(case.kind.name());
-    found["transposed"] = json!(case.is_transposed);
+    found["unpacked"] = json!(case.is_unpacked);
     found["checkpointed"] = json!(case.is_checkpointed);
     found["tokens"] = json!(case.tokens);
     found
@@ -119,7 +119,7 @@ fn engine(case: Case, device: Device, threads: usize) -> Result<Engine> {
     let backend = device.open(threads)?;
     let weights = RandomWeights { shape: case.shape, kind: case.kind, seed: 1 };
     let config = AdapterConfig { rank: 8, alpha: 16.0, seed: 2 };
-    let model = Model::load(&backend, &Weights::Random(weights), config, case.is_transposed)?;
+    let model = Model::load(&backend, &Weights::Random(weights), config, case.is_unpacked)?;
     // B is zero in a new adapter, and with it the gradient of A.
     let mut random = ChaCha8Rng::seed_from_u64(3);
     let values = model.adapter().values();

@@ -43,12 +43,12 @@ pub(crate) fn run(
         Scale::Small => ("speed 135m", smollm2_135m(), 8),
         Scale::Large => ("speed 4b", qwen3_4b(), 16),
     };
-    for is_transposed in [true, false] {
+    for is_unpacked in [true, false] {
         let weights = RandomWeights { shape, kind: Kind::BF16, seed: 1 };
         let backend = device.open(threads)?;
         let started = Instant::now();
         let config = AdapterConfig { rank, alpha: 16.0, seed: 2 };
-        let mut model = Model::load(&backend, &Weights::Random(weights), config, is_transposed)?;
+        let mut model = Model::load(&backend, &Weights::Random(weights), config, is_unpacked)?;
         let load_seconds = started.elapsed().as_secs_f64();
         for is_checkpointed in [true, false] {
             let config = EngineConfig { is_checkpointed, head_rows: 256 };
@@ -63,7 +63,7 @@ pub(crate) fn run(
                     "targets": tokens / 4,
                     "rank": rank,
                     "kind": "bf16",
-                    "transposed": is_transposed,
+                    "unpacked": is_unpacked,
                     "checkpointed": is_checkpointed,
                     "load_seconds": load_seconds,
                     "scratch_gib": gib(engine.scratch_bytes()),

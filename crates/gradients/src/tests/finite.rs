@@ -126,10 +126,10 @@ fn operations_have_the_gradients_of_their_differences() {
 
 #[test]
 fn a_frozen_matrix_is_transposed_on_the_way_back() {
-    for is_transposed in [false, true] {
+    for is_unpacked in [false, true] {
         for kind in [Kind::F32, Kind::BF16, Kind::Q8_0] {
             let weights = tiny_weights(Architecture::Llama, kind);
-            let model = tiny_model(&cpu(), weights, is_transposed);
+            let model = tiny_model(&cpu(), weights, is_unpacked);
             let linear = &model.blocks[0].down;
             let dy = device_tensor(&model.backend, &[64, 2], &uniform(3, 128));
             let found = compute(&model.backend, |g| linear.frozen.backward(g, &dy));
@@ -142,9 +142,9 @@ fn a_frozen_matrix_is_transposed_on_the_way_back() {
                 })
                 .collect();
             let error = relative_error(&found, &expected);
-            // A transposed copy in BF16 rounds its factors to 8 bits.
-            let tolerance = if is_transposed && kind != Kind::F32 { 1e-2 } else { 1e-6 };
-            assert!(error < tolerance, "{kind:?}, transposed: {is_transposed}: {error}");
+            // An unpacked copy in BF16 rounds its factors to 8 bits.
+            let tolerance = if is_unpacked && kind != Kind::F32 { 1e-2 } else { 1e-6 };
+            assert!(error < tolerance, "{kind:?}, unpacked: {is_unpacked}: {error}");
         }
     }
 }

@@ -35,16 +35,16 @@ fn tiny_weights(architecture: Architecture, kind: Kind) -> RandomWeights {
 }
 
 /// A tiny model whose adapter is not zero anywhere.
-fn tiny_model(backend: &Rc<Backend>, weights: RandomWeights, is_transposed: bool) -> Model {
+fn tiny_model(backend: &Rc<Backend>, weights: RandomWeights, is_unpacked: bool) -> Model {
     let config = AdapterConfig { rank: 4, alpha: 8.0, seed: 3 };
-    let model = Model::load(backend, &Weights::Random(weights), config, is_transposed).unwrap();
+    let model = Model::load(backend, &Weights::Random(weights), config, is_unpacked).unwrap();
     let values: Vec<f32> = uniform(5, model.adapter().len()).iter().map(|x| 0.2 * x).collect();
     model.adapter().set_values(&values);
     model
 }
 
 fn tiny_engine(architecture: Architecture, kind: Kind, config: Passes) -> Engine {
-    let model = tiny_model(&cpu(), tiny_weights(architecture, kind), config.is_transposed);
+    let model = tiny_model(&cpu(), tiny_weights(architecture, kind), config.is_unpacked);
     let Passes { is_checkpointed, head_rows, .. } = config;
     Engine::new(model, EngineConfig { is_checkpointed, head_rows }).unwrap()
 }
@@ -53,11 +53,11 @@ fn tiny_engine(architecture: Architecture, kind: Kind, config: Passes) -> Engine
 #[derive(Debug, Clone, Copy)]
 struct Passes {
     is_checkpointed: bool,
-    is_transposed: bool,
+    is_unpacked: bool,
     head_rows: usize,
 }
 
-const PASSES: Passes = Passes { is_checkpointed: true, is_transposed: false, head_rows: 8 };
+const PASSES: Passes = Passes { is_checkpointed: true, is_unpacked: false, head_rows: 8 };
 
 /// A prompt with two completions, one of which branches again, and a second
 /// prompt; targets of both signs, some with an entropy bonus, some restricted.

@@ -31,7 +31,7 @@ fn a_transposed_copy_changes_the_gradient_by_its_rounding_only() {
     let architecture = Architecture::Qwen3;
     for (kind, tolerance) in [(Kind::F32, 1e-5), (Kind::BF16, 2e-2), (Kind::Q8_0, 2e-2)] {
         let expected = gradients(architecture, kind, PASSES).1;
-        let passes = Passes { is_transposed: true, ..PASSES };
+        let passes = Passes { is_unpacked: true, ..PASSES };
         let error = relative_error(&gradients(architecture, kind, passes).1, &expected);
         assert!(error < tolerance, "{kind:?}: {error}");
     }

@@ -73,13 +73,13 @@ fn compare(what: &str, mut engine: Engine, path: &Path, tolerance: f64) {
 #[test]
 fn gradients_agree_with_torch_in_64_bits() {
     check(Kind::F32, PASSES, 1e-4);
-    check(Kind::F32, Passes { is_transposed: true, is_checkpointed: false, ..PASSES }, 1e-4);
+    check(Kind::F32, Passes { is_unpacked: true, is_checkpointed: false, ..PASSES }, 1e-4);
 }
 
 #[test]
 fn gradients_over_bf16_agree_with_torch_in_64_bits() {
     check(Kind::BF16, PASSES, 3e-2);
-    check(Kind::BF16, Passes { is_transposed: true, ..PASSES }, 3e-2);
+    check(Kind::BF16, Passes { is_unpacked: true, ..PASSES }, 3e-2);
 }
 
 #[test]
