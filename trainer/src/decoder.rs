@@ -21,8 +21,7 @@ use gradients::{AdapterFile, ggml::Kind, merge};
 use indicatif::ProgressBar;
 use inference::{
     ContextConfig, Engine, EngineConfig, Generation, GenerationRequest, InferenceError, ModelInfo,
-    Sampling, WorkerCommand,
-    model::{PreparedModel, open},
+    Sampling, WorkerCommand, model::PreparedModel,
 };
 use tempfile::TempPath;
 use tokio::runtime::{Builder, Runtime};
@@ -130,7 +129,7 @@ impl Decoder {
     fn merge(&self, adapter: &AdapterFile) -> anyhow::Result<(TempPath, PreparedModel)> {
         let file = TempPath::try_from_path(&self.merged)?;
         merge(self.model.path(), adapter, &file, Kind::BF16)?;
-        let model = open(&file)?;
+        let model = self.model.with_weights(&file)?;
         Ok((file, model))
     }
 }

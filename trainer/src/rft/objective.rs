@@ -25,6 +25,8 @@
 //! varies less (Rao and Blackwell's theorem; for policy gradients Ciosek and Whiteson 2018,
 //! arXiv:1801.03326): some fifty choices of a pair are no longer moved by the luck of a letter.
 
+use domain::Label;
+
 use crate::{
     config::{Rl, RlCredit, RlMethod},
     encode::{Asked, Head, Weight},
@@ -41,15 +43,16 @@ pub(super) struct Credit {
 }
 
 impl Credit {
-    /// Divides the reward of a sample. `decided` is what each letter would add to it, `own`
-    /// what its own has added, and `probs` how probable letters are after its text.
+    /// Divides the reward of a sample. `decided` is what each letter would add to it, and
+    /// `probs` how probable letters are after its text.
     pub(super) fn of(
         credit: RlCredit,
         total: f64,
-        own: f64,
+        label: Label,
         decided: [f64; 5],
         probs: [f64; 5],
     ) -> Self {
+        let own = decided[label.index()];
         let mean: f64 = decided.iter().zip(probs).map(|(added, p)| added * p).sum();
         match credit {
             RlCredit::Whole => Self { text: total, letter: total },
@@ -202,15 +205,17 @@ mod tests {
     #[test]
     fn the_luck_of_a_letter_is_credited_to_the_letter_alone() {
         let (decided, probs) = ([-1.0, 0.0, 0.0, 1.0, 2.0], [0.5, 0.0, 0.0, 0.25, 0.25]);
-        let of = |credit, own| Credit::of(credit, 0.5 + own, own, decided, probs);
-        let found = of(RlCredit::Parts, 2.0);
+        let of = |credit, label: Label| {
+            Credit::of(credit, 0.5 + decided[label.index()], label, decided, probs)
+        };
+        let found = of(RlCredit::Parts, Label::SBuy);
         assert_eq!(found, Credit { text: 0.75, letter: 2.0 });
         assert_eq!(
             [Head::Evidence, Head::Phrase, Head::Decision].map(|h| found.at(h)),
             [0.75, 0.75, 2.0]
         );
-        assert_eq!(of(RlCredit::Whole, 2.0), Credit { text: 2.5, letter: 2.5 });
-        let pair = vec![of(RlCredit::Parts, 2.0), of(RlCredit::Parts, -1.0)];
+        assert_eq!(of(RlCredit::Whole, Label::SBuy), Credit { text: 2.5, letter: 2.5 });
+        let pair = vec![of(RlCredit::Parts, Label::SBuy), of(RlCredit::Parts, Label::SSell)];
         // The same text twice: only letters are told apart.
         assert_eq!(
             credited(RlMethod::Pairwise, &[pair]),

@@ -102,8 +102,7 @@ impl Run {
                     let predicted = Predicted { label, before: *before };
                     let origin = Origin { model: &model, seed, sampling };
                     let reward = self.scorer.score(&case, &generation, predicted, origin)?;
-                    let own = decided[label.index()];
-                    let worth = Credit::of(rl.credit, reward.total, own, decided, probs);
+                    let worth = Credit::of(rl.credit, reward.total, label, decided, probs);
                     *before = Some(label);
                     let advantage = Credit::default();
                     samples.push(Sample { generation, label, reward, worth, advantage });

@@ -152,6 +152,23 @@ impl PreparedModel {
         self.trained_until.as_ref()
     }
 
+    /// Returns this model with the weights of a file that was made of its own, such as one
+    /// with an adapter merged. A calibration of the old weights does not come along.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be read.
+    pub fn with_weights(&self, path: &Path) -> Result<Self, ModelError> {
+        let (size, digest) = digest(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            digest,
+            size,
+            quantization: None,
+            calibration: Calibration::default(),
+            ..self.clone()
+        })
+    }
+
     fn of(manifest: &ModelManifest, path: &Path, digest: Digest, size: u64) -> Self {
         Self {
             path: path.to_owned(),
