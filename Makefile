@@ -20,7 +20,7 @@ help:
 	@echo 'make bench-data features, labels and joins against pandas, polars and DuckDB; retrieval'
 	@echo 'make bench-backtest sweeps and bootstraps against NumPy, vectorbt and arch; growth, memory'
 	@echo 'make ablation   what reinforcement adds to supervised training on synthetic markets: four runs,'
-	@echo '                an hour and a half on two cores; SIGNAL=0 makes markets that nothing predicts'
+	@echo '                two hours on two cores; SIGNAL=0 makes markets that nothing predicts, RUNS="sft" one run'
 	@echo 'make loadtest   k6 against a server of its own; PARTS="k6 verify determinism chaos" or all'
 	@echo 'make clean      remove target/ and data/'
 	@echo 'variables: PORT, R2R_DATA_DIR ($(R2R_DATA_DIR)), PARTS ($(PARTS))'

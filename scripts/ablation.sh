@@ -2,12 +2,14 @@
 # `make ablation`: what reinforcement adds to supervised fine-tuning. Eight synthetic markets of
 # other seeds than SYN10's, one after another in time, then four runs: supervised, pairwise and
 # GRPO-lite from it, and pairwise from the bare base. SIGNAL=0 makes markets that nothing
-# predicts. What was done is kept, so that an ablation that was stopped goes on.
+# predicts, RUNS="sft" makes that run alone. What was done is kept, so that an ablation that was
+# stopped goes on.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 SIGNAL=${SIGNAL:-1.0}
+RUNS=${RUNS:-sft pairwise grpo_lite pairwise-alone}
 MARKET=configs/universes/syn10.toml
 # Another configuration, or another market, is another ablation.
 KEY=$(cat configs/training-ablation.yaml "$MARKET" | sha256sum | cut -c1-8)
@@ -36,30 +38,36 @@ market SYNF 6 2012-02-01
 market SYNG 7 2014-07-01
 market SYNH 8 2016-12-01
 
-# train COMMAND NAME ARGUMENTS...: a run, unless it was made, and its calibration. A run that a
+# train COMMAND NAME ARGUMENTS...: a run, if it is asked for and was not made. A run that a
 # guard stops is a result like any other: the next one is made all the same.
 train() {
-    local command=$1 name=$2 run=$PLACE/runs/$2
+    local command=$1 name=$2
     shift 2
-    if [ ! -f "$run/run.json" ]; then
-        say "run $name ..."
-        "$BIN/r2r-trainer" "$command" --config ablation --set "tracking.runs_dir=$PLACE/runs" \
-            --set "name=$name" "$@" || { say "run $name was stopped"; return; }
-    fi
-    if [ ! -f "$run/reliability.svg" ]; then
-        step "calibration of $name" "$BIN/r2r-trainer" calibrate "$run"
+    case " $RUNS " in *" $name "*) ;; *) return 0 ;; esac
+    [ ! -f "$PLACE/runs/$name/run.json" ] || return 0
+    say "run $name ..."
+    "$BIN/r2r-trainer" "$command" --config ablation --set "tracking.runs_dir=$PLACE/runs" \
+        --set "name=$name" "$@" || say "run $name was stopped"
+}
+# calibrated NAME: its calibration, if there is such a run.
+calibrated() {
+    local run=$PLACE/runs/$1
+    if [ -f "$run/run.json" ] && [ ! -f "$run/reliability.svg" ]; then
+        step "calibration of $1" "$BIN/r2r-trainer" calibrate "$run"
     fi
 }
 if [ ! -d "$PLACE/corpus" ]; then
     step "corpus" "$BIN/r2r-trainer" corpus --config ablation --out "$PLACE/corpus"
 fi
 train sft sft --corpus "$PLACE/corpus"
-[ -f "$PLACE/runs/sft/run.json" ] || die "there is nothing to start from"
+[ -f "$PLACE/runs/sft/run.json" ] || die "there is nothing to start from: RUNS begins with sft"
+calibrated sft
 # The first steps of AdamW have the size of the rate whatever the gradient: few, small ones first.
 WARM=(--set optimizer.warmup_ratio=0.25)
 FROM=(--adapter "$PLACE/runs/sft/adapter.gguf")
 train rft pairwise "${WARM[@]}" "${FROM[@]}"
+calibrated pairwise
 train rft grpo_lite "${WARM[@]}" "${FROM[@]}" --set rl.method=grpo_lite
 train rft pairwise-alone "${WARM[@]}"
-python3 scripts/ablation.py "$PLACE/runs" sft pairwise grpo_lite pairwise-alone |
-    tee "$PLACE/table.md"
+# shellcheck disable=SC2086 # a list of names
+python3 scripts/ablation.py "$PLACE/runs" $RUNS | tee "$PLACE/table.md"
