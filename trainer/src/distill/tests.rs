@@ -1,5 +1,7 @@
 //! Theses as text on the made-up market.
 
+use std::fmt::Write as _;
+
 use lake::Snapshot;
 
 use super::*;
