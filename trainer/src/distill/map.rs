@@ -59,23 +59,31 @@ pub(super) fn picks(
     Ok(Ok(picks))
 }
 
-/// The claims of each section.
+/// The claims of each section. A line that names none and begins with a code goes on with the
+/// section before it, as in [`Plan::decision`].
 fn lines(text: &str) -> Result<BTreeMap<Section, Vec<&str>>, Rejection> {
     let text = text.rsplit_once(THOUGHT_END).map_or(text, |(_, answer)| answer);
     let mut claims: BTreeMap<Section, Vec<&str>> = BTreeMap::new();
+    let mut open: Option<Section> = None;
     for line in text.lines() {
         let line = line.trim().trim_start_matches(['-', '*', '`']).trim();
         if line.is_empty() {
             continue;
         }
-        let (name, claim) = line.split_once(':').ok_or(Rejection::Line)?;
+        let Some((name, claim)) = line.split_once(':') else {
+            let goes_on = open.filter(|_| line.starts_with(|c: char| c.is_ascii_digit()));
+            claims.entry(goes_on.ok_or(Rejection::Line)?).or_default().push(line);
+            continue;
+        };
         let name = name.trim();
         if name.eq_ignore_ascii_case(DECISION) {
             continue;
         }
         let mut known = Section::ALL.into_iter();
         let section = known.find(|section| section.key().eq_ignore_ascii_case(name));
-        claims.entry(section.ok_or(Rejection::Line)?).or_default().push(claim.trim());
+        let section = section.ok_or(Rejection::Line)?;
+        open = Some(section);
+        claims.entry(section).or_default().push(claim.trim());
     }
     Ok(claims)
 }

@@ -48,6 +48,7 @@ async fn codes_and_sentences_map_to_the_same_picks() {
     let mut map = |text: &str| map::picks(&read, &plan, text, &mut acceptor).unwrap();
     let coded = coded(&plan, &picks);
     assert_eq!(map(&coded), Ok(picks.clone()));
+    assert_eq!(map(&plan.decision(&picks)), Ok(picks.clone()));
     let sentences = sentences(&plan, &picks);
     assert_eq!(map(&sentences), Ok(picks.clone()));
     // As other models frame their answers, in any order.
