@@ -60,7 +60,10 @@ if [ ! -d "$PLACE/corpus" ]; then
     step "corpus" "$BIN/r2r-trainer" corpus --config ablation --out "$PLACE/corpus"
 fi
 train sft sft --corpus "$PLACE/corpus"
-[ -f "$PLACE/runs/sft/run.json" ] || die "there is nothing to start from: RUNS begins with sft"
+case " $RUNS " in *" pairwise "* | *" grpo_lite "*)
+    [ -f "$PLACE/runs/sft/run.json" ] || die "there is nothing to start from: RUNS begins with sft"
+    ;;
+esac
 calibrated sft
 # The first steps of AdamW have the size of the rate whatever the gradient: few, small ones first.
 WARM=(--set optimizer.warmup_ratio=0.25)

@@ -88,6 +88,16 @@ pub(crate) struct Judged {
     pub(crate) calibrated: Quality,
 }
 
+impl Fitted {
+    /// Returns what was judged, by the dates it was judged on.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (String, &Judged)> {
+        let parts = [("validation", &self.validation), ("test", &self.test)];
+        let parts = parts.map(|(name, judged)| (name.to_owned(), judged));
+        let universes = self.universes.iter();
+        parts.into_iter().chain(universes.map(|(name, judged)| (format!("test {name}"), judged)))
+    }
+}
+
 /// Fits a calibration and writes it into the manifest of the run.
 ///
 /// # Errors
@@ -220,12 +230,9 @@ fn skill(days: &[AsOf], losses: &[DayLosses], seed: u64) -> Skill {
 }
 
 fn report(fitted: &Fitted) {
-    let Fitted { calibration, validation, test, universes, .. } = fitted;
     let shown = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
-    anstream::println!("{} calibration", calibration.method());
-    let parts = [("validation".to_owned(), validation), ("test".to_owned(), test)];
-    let universes = universes.iter().map(|(name, judged)| (format!("test {name}"), judged));
-    for (part, judged) in parts.into_iter().chain(universes) {
+    anstream::println!("{} calibration", fitted.calibration.method());
+    for (part, judged) in fitted.parts() {
         for (side, quality) in [("raw", &judged.raw), ("calibrated", &judged.calibrated)] {
             let interval = quality.skill.interval.map_or(String::new(), |interval| {
                 format!(" ({:.4} to {:.4})", interval.lower, interval.upper)

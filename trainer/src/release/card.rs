@@ -171,19 +171,16 @@ impl Card<'_> {
     }
 
     fn calibration(&self, page: &mut String) {
-        let Fitted { calibration, validation, test, universes, .. } = self.calibration;
         let _ = writeln!(
             page,
             "\n## Calibration\n\nMethod: {}, fitted on validation dates. Skill is 1 less the \
              log-loss over that of the class frequencies of training dates, of all universes \
              together.\n",
-            calibration.method()
+            self.calibration.calibration.method()
         );
         let _ = writeln!(page, "| dates | contexts | | log-loss | skill | Brier | ECE |");
         let _ = writeln!(page, "|---|---:|---|---:|---|---:|---:|");
-        let parts = [("validation".to_owned(), validation), ("test".to_owned(), test)];
-        let universes = universes.iter().map(|(name, judged)| (format!("test, {name}"), judged));
-        for (part, judged) in parts.into_iter().chain(universes) {
+        for (part, judged) in self.calibration.parts() {
             for (side, q) in [("raw", &judged.raw), ("calibrated", &judged.calibrated)] {
                 let shown = |value: Option<f64>| value.map_or("-".to_owned(), number);
                 let interval = q.skill.interval.as_ref().map(interval).unwrap_or_default();
