@@ -23,7 +23,7 @@ help:
 	@echo '                two hours on two cores; SIGNAL=0 makes markets that nothing predicts, RUNS="sft" one run'
 	@echo 'make loadtest   k6 against a server of its own; PARTS="k6 verify determinism chaos" or all'
 	@echo 'make clean      remove target/ and data/'
-	@echo 'variables: PORT, R2R_DATA_DIR ($(R2R_DATA_DIR)), PARTS ($(PARTS))'
+	@echo 'variables: PORT, R2R_DATA_DIR ($(R2R_DATA_DIR)), PARTS ($(PARTS)), FILTER (of benches), SIGNAL and RUNS (of the ablation)'
 
 run:
 	@scripts/run.sh
