@@ -58,7 +58,7 @@ pub(crate) struct Fitted {
     /// Of the program it was fitted with; none where that did not say.
     #[serde(default)]
     pub(crate) contract_digest: Option<Digest>,
-    settings: CalibrationSection,
+    pub(crate) settings: CalibrationSection,
     /// What skill is measured against: the class frequencies of training dates.
     prior: [f64; 5],
     pub(crate) validation: Judged,
@@ -106,11 +106,16 @@ impl Fitted {
 pub(crate) fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let trained = args.trained.open()?;
     let Trained { directory, config, contexts, .. } = &trained;
-    let (validation, test) =
-        (decisions(&trained, Part::Validation)?, decisions(&trained, Part::Test)?);
+    let validation = decisions(&trained, Part::Validation)?;
     let section = &config.calibration;
-    let calibration = fit(method(section), &validation.probs, &validation.labels)
-        .with_context(|| format!("no {:?} calibration can be fitted", section.method))?;
+    let calibration =
+        fit(method(section), &validation.probs, &validation.labels).with_context(|| {
+            format!(
+                "no {:?} calibration can be fitted, another calibration.method may be",
+                section.method
+            )
+        })?;
+    let test = decisions(&trained, Part::Test)?;
     let prior = prior(contexts.training_labels());
     let judge = |decided: &Decided| decided.judge(&calibration, &prior, config.seed);
     let (on_validation, on_test) = (judge(&validation)?, judge(&test)?);

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use contract::Plan;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use gradients::{AdapterFile, ggml::Kind, merge};
@@ -121,7 +121,13 @@ impl Decoder {
                 .try_collect()
                 .await;
             engine.shutdown().await;
-            Ok(Batch { model, generations: written? })
+            let generations = written.map_err(|error| match error {
+                InferenceError::PromptTooLong { .. } => {
+                    anyhow!(error).context("backbone.context_tokens is too small")
+                }
+                error => error.into(),
+            })?;
+            Ok(Batch { model, generations })
         })
     }
 

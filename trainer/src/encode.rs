@@ -15,13 +15,13 @@ use llama_cpp_2::{
 };
 
 use crate::{
-    corpus::{Completion, Example, Freedom},
+    corpus::{Completion, Example, Freedom, Piece},
     llama::backend,
 };
 
 /// What a target decides, for losses of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Head {
+pub(crate) enum ChoiceKind {
     /// Which evidence a claim cites.
     Evidence,
     /// How a claim reads its evidence.
@@ -30,7 +30,7 @@ pub(crate) enum Head {
     Decision,
 }
 
-impl Head {
+impl ChoiceKind {
     /// Returns the name in metrics.
     pub(crate) const fn key(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ pub(crate) struct Asked {
     /// The sample its branch belongs to.
     pub(crate) sample: usize,
     /// What it decides.
-    pub(crate) head: Head,
+    pub(crate) kind: ChoiceKind,
     /// Whether it is the [`Branch::alternative`].
     pub(crate) is_alternative: bool,
 }
@@ -74,7 +74,7 @@ pub(crate) struct Weight {
 struct Step {
     token: u32,
     /// The tokens that stood to choice; none where the token was forced.
-    choice: Option<(Head, AllowedTokens)>,
+    choice: Option<(ChoiceKind, AllowedTokens)>,
 }
 
 /// A continuation of a prompt, up to its last choice.
@@ -141,6 +141,48 @@ impl Encoder {
         Ok(Self { model, prompts, grammars, system, context_tokens })
     }
 
+    /// Refuses examples that do not fit the context, before one stops a run.
+    ///
+    /// # Errors
+    /// Names the longest and what to set.
+    pub(crate) fn check_lengths<'a>(
+        &self,
+        examples: impl Iterator<Item = &'a Example>,
+    ) -> anyhow::Result<()> {
+        let lengths = examples.map(|example| (self.length(example), example));
+        let too_long: Vec<_> = lengths.filter(|(n, _)| *n > self.context_tokens).collect();
+        let Some((n, example)) = too_long.iter().max_by_key(|(n, _)| *n) else { return Ok(()) };
+        bail!(
+            "{} examples are longer than backbone.context_tokens of {}: the longest, {} at {}, takes \
+             {n}; set it to that or more",
+            too_long.len(),
+            self.context_tokens,
+            example.ticker,
+            example.as_of
+        )
+    }
+
+    /// Tokens of the prompt and the longest completion, up to its last choice.
+    fn length(&self, example: &Example) -> usize {
+        let tokens = |piece: &Piece| match piece.freedom {
+            Freedom::Among(_) => 1,
+            Freedom::Forced | Freedom::Rule(_) => self.prompts.text(&piece.text).len(),
+        };
+        let is_choice = |piece: &Piece| !matches!(piece.freedom, Freedom::Forced);
+        let completion = |completion: &Completion| -> usize {
+            let chosen = completion.pieces.iter().rposition(is_choice).map_or(0, |last| last + 1);
+            completion.pieces[..chosen].iter().map(tokens).sum()
+        };
+        let longest = example.completions.iter().map(completion).max().unwrap_or(0);
+        self.prompt(&example.day, &example.user).len() + longest
+    }
+
+    fn prompt(&self, day: &str, user: &str) -> Vec<LlamaToken> {
+        let mut prompt = self.system.clone();
+        prompt.extend(self.prompts.turns(day, user).tokens);
+        prompt
+    }
+
     /// Encodes an example; the targets together weigh `weight`.
     ///
     /// # Errors
@@ -180,8 +222,7 @@ impl Encoder {
     }
 
     fn traced(&self, day: &str, user: &str, branches: Vec<Branch>) -> anyhow::Result<Traced> {
-        let mut prompt = self.system.clone();
-        prompt.extend(self.prompts.turns(day, user).tokens);
+        let prompt = self.prompt(day, user);
         let longest = branches.iter().map(|branch| branch.steps.len()).max().unwrap_or(0);
         ensure!(
             prompt.len() + longest <= self.context_tokens,
@@ -198,7 +239,8 @@ impl Encoder {
         completion: &Completion,
         phrase: Option<&[u32]>,
     ) -> anyhow::Result<Vec<Step>> {
-        let head = if completion.section.is_none() { Head::Decision } else { Head::Evidence };
+        let kind =
+            if completion.section.is_none() { ChoiceKind::Decision } else { ChoiceKind::Evidence };
         let mut steps = Vec::new();
         for piece in &completion.pieces {
             match &piece.freedom {
@@ -213,7 +255,7 @@ impl Encoder {
                     let (Some(first), None) = (chars.next(), chars.next()) else {
                         bail!("{:?} is not a code", piece.text);
                     };
-                    let choice = Some((head, AllowedTokens::from_tokens(&allowed)));
+                    let choice = Some((kind, AllowedTokens::from_tokens(&allowed)));
                     steps.push(Step { token: self.code(first)?, choice });
                 }
                 Freedom::Rule(rule) => {
@@ -262,7 +304,7 @@ impl Encoder {
             ensure!(mask.is_allowed(token), refuse());
             matcher.consume_token(token)?;
             let is_choice = mask.num_set() > 1;
-            let allowed = || (Head::Phrase, AllowedTokens::from_words(mask.as_slice()));
+            let allowed = || (ChoiceKind::Phrase, AllowedTokens::from_words(mask.as_slice()));
             steps.push(Step { token, choice: is_choice.then(allowed) });
             if token == end {
                 self.follow(&mut left, end);
@@ -357,7 +399,7 @@ impl Traced {
             encoded.add(branch, parent, end, fork, &mut weigh)?;
             if let (Some(token), Some(choice)) = (branch.alternative, &last.choice) {
                 let segment = encoded.batch.segment(Some(parent), end)?;
-                let asked = Asked { sample: branch.sample, head: choice.0, is_alternative: true };
+                let asked = Asked { sample: branch.sample, kind: choice.0, is_alternative: true };
                 encoded.ask((segment, end.len() - 1), token, choice, asked, &mut weigh)?;
             }
         }
@@ -379,7 +421,7 @@ impl Encoded {
         let steps = branch.steps.iter().skip(first).take(read.len());
         for (index, step) in steps.enumerate() {
             let Some(choice) = &step.choice else { continue };
-            let asked = Asked { sample: branch.sample, head: choice.0, is_alternative: false };
+            let asked = Asked { sample: branch.sample, kind: choice.0, is_alternative: false };
             self.ask((segment, index), step.token, choice, asked, weigh)?;
         }
         Ok(segment)
@@ -389,7 +431,7 @@ impl Encoded {
         &mut self,
         (segment, index): (SegmentId, usize),
         token: u32,
-        (_, allowed): &(Head, AllowedTokens),
+        (_, allowed): &(ChoiceKind, AllowedTokens),
         asked: Asked,
         weigh: &mut dyn FnMut(usize, Asked) -> Weight,
     ) -> anyhow::Result<()> {

@@ -1,8 +1,9 @@
 //! Named lines as SVG.
 
-use std::{fs, ops::Range, path::Path};
+use std::{ops::Range, path::Path};
 
 use anyhow::{Context as _, anyhow};
+use gradients::write_atomically;
 use plotters::prelude::*;
 
 /// Colours that people with any colour vision tell apart (Okabe and Ito 2008).
@@ -45,9 +46,7 @@ impl Plot<'_> {
         // Its errors borrow from the string that is drawn into.
         let drawn = self.draw(&mut svg).map_err(|error| anyhow!("{error}"));
         drawn.with_context(|| format!("cannot draw {}", path.display()))?;
-        let partial = path.with_extension("svg.partial");
-        fs::write(&partial, svg)
-            .and_then(|()| fs::rename(&partial, path))
+        write_atomically(path, svg.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))
     }
 

@@ -12,6 +12,7 @@ use domain::Digest;
 use gradients::{
     AdamWConfig, AdapterConfig, AdapterFile, Engine, EngineConfig, Model, Session, Weights,
     ggml::{Device, DeviceKind},
+    write_atomically,
 };
 use inference::model::{ModelManifest, PreparedModel, open, verify};
 use serde_json::{Map, Value, json};
@@ -21,9 +22,6 @@ use crate::{
     config::{Rl, RunConfig, Sft},
     evaluate, tracking,
 };
-
-/// Targets whose logits are on the device at a time.
-const HEAD_ROWS: usize = 128;
 
 /// Files in the directory of a run.
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -127,8 +125,8 @@ impl RunDirectory {
     pub(crate) fn check(&self, found: &str, expected: Digest) -> anyhow::Result<()> {
         ensure!(
             found == expected.to_string(),
-            "{} is of a run with another configuration, data or base; give this run another \
-             name (--set name=...) or remove the directory",
+            "{} is of a run with another configuration, data, base or program (prompts, \
+             grammars); give this run another name (--set name=...) or remove the directory",
             self.path.join(CHECKPOINT).display()
         );
         Ok(())
@@ -171,13 +169,23 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Refuses an adapter that is not that of the run's manifest, and one that has seen
-    /// other dates than those of `division`.
+    /// Refuses an adapter that is not that of the run's manifest, and one that was trained
+    /// over another base or has seen other dates than those of `division`.
     ///
     /// # Errors
     /// Says what to do.
-    pub(crate) fn check_adapter(&self, digest: Digest, division: &Value) -> anyhow::Result<()> {
+    pub(crate) fn check_adapter(
+        &self,
+        digest: Digest,
+        base: &PreparedModel,
+        division: &Value,
+    ) -> anyhow::Result<()> {
         let manifest = self.manifest_of(digest)?;
+        ensure!(
+            manifest.get("base_sha256") == Some(&json!(base.digest())),
+            "backbone.model is not the file that the adapter of {} was trained over",
+            self.path.display()
+        );
         ensure!(
             manifest.get("division") == Some(division),
             "the adapter of {} was trained on other dates: take its `data` and `split`, and the \
@@ -226,10 +234,8 @@ impl RunDirectory {
     /// Writes the manifest, whole or not at all.
     fn write_manifest(&self, manifest: &Map<String, Value>) -> anyhow::Result<()> {
         let path = self.path.join(MANIFEST);
-        let partial = path.with_extension("json.partial");
         let text = serde_json::to_string_pretty(manifest)? + "\n";
-        fs::write(&partial, text)
-            .and_then(|()| fs::rename(&partial, &path))
+        write_atomically(&path, text.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))
     }
 }
@@ -250,13 +256,19 @@ fn remove_unfinished(directory: &Path) -> std::io::Result<()> {
 /// Returns the file that is trained over: the published one, checked against its manifest.
 ///
 /// # Errors
-/// Fails where it is missing, or not what it should be.
+/// Fails where it is missing, or not what it should be, and where an adapter goes with it.
 pub(crate) fn base(config: &RunConfig, data_dir: &Path) -> anyhow::Result<PreparedModel> {
     let name = &config.backbone.model;
     if name.ends_with(".gguf") {
         return Ok(open(Path::new(name))?);
     }
     let manifest = ModelManifest::find(name)?;
+    ensure!(
+        manifest.adapter.is_none(),
+        "backbone.model: {name} is {} with an adapter; name the manifest of the file alone, and \
+         start from an adapter of yours with `rft --adapter`",
+        manifest.file
+    );
     Ok(verify(&data_dir.join("models").join(&manifest.file), &manifest)?)
 }
 
@@ -295,9 +307,10 @@ fn engine(config: &RunConfig, base: &Path) -> anyhow::Result<Engine> {
     let alpha = config.lora.alpha as f32;
     let adapter = AdapterConfig { rank: config.lora.rank as usize, alpha, seed: config.seed };
     let is_checkpointed = config.engine.gradient_checkpointing;
+    anstream::println!("gradients on {}", device.description());
     let backend = device.open(threads)?;
     let model = Model::load(&backend, &Weights::open(base)?, adapter, true)?;
-    Ok(Engine::new(model, EngineConfig { is_checkpointed, head_rows: HEAD_ROWS })?)
+    Ok(Engine::new(model, EngineConfig { is_checkpointed, ..EngineConfig::default() })?)
 }
 
 fn optimizer(config: &RunConfig, learning_rate: f64, steps: usize) -> AdamWConfig {
@@ -321,6 +334,8 @@ fn optimizer(config: &RunConfig, learning_rate: f64, steps: usize) -> AdamWConfi
 pub(crate) fn fingerprint(mut config: RunConfig, base: &PreparedModel, data: &Value) -> Digest {
     config.name.clear();
     config.backbone.model.clear();
+    // A bound: what was within it is within a wider one.
+    config.backbone.context_tokens = Default::default();
     config.tracking = Default::default();
     config.engine = Default::default();
     config.export = Default::default();

@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
 use clap::Args;
 use gradients::AdapterFile;
-use serde_json::json;
 
 use crate::{
     config::{ConfigArgs, RunConfig},
@@ -46,15 +44,10 @@ impl TrainedArgs {
         let directory = RunDirectory::take(&self.run)?;
         let kept = directory.config().display().to_string();
         let config = ConfigArgs { config: kept, sets: self.sets.clone() }.load()?;
-        let manifest = directory.manifest()?;
         let base = run::base(&config, &self.data_dir)?;
-        ensure!(
-            manifest.get("base_sha256") == Some(&json!(base.digest())),
-            "backbone.model is not the file the run was trained over"
-        );
         let contexts = Contexts::open(&config, &self.data_dir)?;
         let path = directory.adapter();
-        directory.check_adapter(run::digest_of(&path)?, &contexts.division(&config))?;
+        directory.check_adapter(run::digest_of(&path)?, &base, &contexts.division(&config))?;
         let adapter = AdapterFile::read(&path)?;
         let decoder = Decoder::new(&base, config.backbone.context_tokens, directory.path())?;
         Ok(Trained { directory, config, contexts, decoder, adapter })

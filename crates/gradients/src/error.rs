@@ -12,8 +12,8 @@ use thiserror::Error;
 pub enum EngineError {
     /// No device of the wanted kind is there.
     #[error(
-        "there is no {wanted} device, only {found}; choose another --device, or build with \
-         `--features cuda` on a machine that has one"
+        "there is no {wanted} device, only {found}; a GPU needs a build with `--features \
+         cuda`"
     )]
     Device {
         /// `cpu`, `gpu` or `acc`.
@@ -39,7 +39,7 @@ pub enum EngineError {
         free: usize,
     },
     /// A device cannot compute what is asked.
-    #[error("device {device} does not support {operations}; use --device cpu")]
+    #[error("device {device} does not support {operations}; compute on the CPU (engine.device)")]
     Unsupported {
         /// Its name.
         device: String,

@@ -34,6 +34,13 @@ pub struct EngineConfig {
     pub head_rows: usize,
 }
 
+impl Default for EngineConfig {
+    /// Checkpointed, 128 rows.
+    fn default() -> Self {
+        Self { is_checkpointed: true, head_rows: 128 }
+    }
+}
+
 /// A model, and the memory its passes need.
 pub struct Engine {
     model: Model,

@@ -1,7 +1,8 @@
 //! Gradients of adapters (LoRA, Hu et al. 2021, arXiv:2106.09685) over a frozen
 //! model, on ggml's kernels.
 //!
-//! The forward pass is that of llama.cpp, in the numbers of the file that is served;
+//! The forward pass is that of llama.cpp, in the numbers of the file it reads or, where
+//! speed is worth memory, with quantised matrices unpacked to BF16;
 //! the backward pass is written by hand, because ggml's own covers neither
 //! quantised matrices nor the losses of a policy gradient. What is left out: models
 //! with experts, whose matrix product has no way back here; dropout, which LoRA at
@@ -39,5 +40,5 @@ pub use head::Outcome;
 pub use merge::{MergeReport, merge, widen};
 pub use model::{Model, Weights};
 pub use random::{RandomWeights, qwen3_4b, smollm2_135m, tiny};
-pub use session::Session;
+pub use session::{Session, write_atomically};
 pub use shape::{Architecture, Shape, TARGETS};

@@ -131,7 +131,12 @@ impl Session {
     }
 }
 
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file, whole or not at all, also where the power goes. What a process that was
+/// killed had half written ends in `.tmp-` and the process's number.
+///
+/// # Errors
+/// Fails when it cannot be written.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
     let write = || {
         let mut file = File::create(&temporary)?;

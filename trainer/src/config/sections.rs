@@ -66,7 +66,8 @@ pub(crate) struct EngineSection {
     /// Name of a device as `r2r-trainer devices` lists it; `auto` takes the first GPU,
     /// else the CPU.
     pub(crate) device: String,
-    /// Threads on a CPU; 0 takes all cores, 1 gives the same bytes everywhere.
+    /// Threads on a CPU; 0 takes all cores, 1 gives the same bytes again on the same kind
+    /// of CPU.
     pub(crate) threads: u32,
     /// Whether a layer's activations are recomputed in the backward pass.
     pub(crate) gradient_checkpointing: bool,
@@ -102,7 +103,7 @@ pub(crate) struct Optimizer {
     pub(crate) weight_decay: f64,
     /// Bound on the global norm of the gradient; 0 for none.
     pub(crate) max_grad_norm: f64,
-    /// Contexts whose gradients are summed before a step.
+    /// Contexts of a step of `sft`, whose gradients are averaged.
     pub(crate) gradient_accumulation_steps: u32,
 }
 
@@ -312,7 +313,7 @@ pub(crate) struct CalibrationSection {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EvaluationSection {
-    /// Most contexts of the test split; 0 for all.
+    /// Contexts of the test split, in whole runs of adjacent dates; 0 for all.
     pub(crate) contexts_max: u32,
 }
 

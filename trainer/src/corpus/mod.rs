@@ -37,7 +37,7 @@ use crate::{
 
 pub(crate) use accept::Acceptor;
 pub(crate) use contexts::{ContextRef, OpenSource, Sources};
-pub(crate) use example::{Completion, Example, Freedom, Stage};
+pub(crate) use example::{Completion, Example, Freedom, Piece, Stage};
 pub(crate) use split::{Part, division};
 pub(crate) use write::Corpus;
 
@@ -101,7 +101,8 @@ async fn build(config: &RunConfig, args: &Args) -> anyhow::Result<()> {
         // Here a signal is heard.
         tokio::task::yield_now().await;
         let read = source.snapshot.read(&context.ticker, context.as_of).await?;
-        let label = context.label.map(|(label, _)| label);
+        // On held-out dates what is cited depends on no future, in any order.
+        let label = context.label.filter(|_| context.part == Part::Train).map(|(label, _)| label);
         let mut lesson = teacher.write(&source.universe, &read, label)?;
         bar.inc(1);
         if !prompts.insert(Digest::of(format!("{}\0{}", lesson.plan.day, lesson.plan.user))) {

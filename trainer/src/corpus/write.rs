@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use domain::Digest;
+use gradients::write_atomically;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -125,7 +126,7 @@ impl CorpusWriter {
         let contract_digest = contract::contract_digest();
         let manifest = CorpusManifest { contract_digest, seed, snapshots, biases, files };
         let text = serde_json::to_string_pretty(&manifest)? + "\n";
-        fs::write(temp.path().join(MANIFEST), text)?;
+        write_atomically(&temp.path().join(MANIFEST), text.as_bytes())?;
         let whole = temp.keep();
         place(&whole, &out, replace)
             .inspect_err(|_| drop(fs::remove_dir_all(&whole)))

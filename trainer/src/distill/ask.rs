@@ -107,12 +107,15 @@ pub(crate) fn run(args: &DistillArgs) -> anyhow::Result<()> {
         for context in batch {
             asked.push((contexts.universe(context).to_owned(), contexts.read(context)?));
         }
-        let found = runtime.block_on(client.sample(&asked, &mut acceptor, &mut counts))?;
-        for thesis in found {
+        let mut kept = Vec::new();
+        let sampled =
+            runtime.block_on(client.sample(&asked, &mut acceptor, &mut counts, &mut kept));
+        for thesis in kept {
             let line = serde_json::to_string(&thesis)? + "\n";
             file.write_all(line.as_bytes())
                 .with_context(|| format!("cannot write {}", args.out.display()))?;
         }
+        sampled?;
         bar.inc(batch.len() as u64);
         bar.set_message(counts.to_string());
     }
@@ -134,14 +137,14 @@ impl<'a> Client<'a> {
     }
 
     /// Samples theses of some contexts at a time, until each has one that can be kept or
-    /// had its samples.
+    /// had its samples. What could be kept before an error is in `kept`.
     async fn sample(
         &self,
         asked: &[(String, Case)],
         acceptor: &mut Acceptor,
         counts: &mut Counts,
-    ) -> anyhow::Result<Vec<Thesis>> {
-        let mut kept = Vec::new();
+        kept: &mut Vec<Thesis>,
+    ) -> anyhow::Result<()> {
         let mut left: Vec<&(String, Case)> = asked.iter().collect();
         for sample in 0..self.args.samples {
             let width = left.len().max(1);
@@ -164,7 +167,7 @@ impl<'a> Client<'a> {
             }
             left = again;
         }
-        Ok(kept)
+        Ok(())
     }
 
     /// Asks for one thesis.
@@ -218,12 +221,12 @@ impl<'a> Client<'a> {
             let is_passing = status.is_server_error() || status.as_u16() == 429;
             return Err(if is_passing { Failure::ForNow(error) } else { Failure::ForGood(error) });
         }
-        let text = content.pointer("/choices/0/message/content").and_then(Value::as_str);
-        text.map(str::to_owned).ok_or_else(|| {
-            let expected =
-                "the answer has no choices[0].message.content: is it an API as OpenAI's?";
+        let message = content.pointer("/choices/0/message").ok_or_else(|| {
+            let expected = "the answer has no choices[0].message: is it an API as OpenAI's?";
             Failure::ForGood(anyhow!("{url}: {expected}"))
-        })
+        })?;
+        // Null where the thoughts have taken all tokens: nothing that can be kept.
+        Ok(message["content"].as_str().unwrap_or_default().to_owned())
     }
 }
 

@@ -88,8 +88,8 @@ fn a_phrase_is_followed_in_the_tokens_it_was_written_in() {
     let tokens: Vec<u32> = by_text.iter().skip(opening + 1).map(|step| step.token).collect();
     let traced = fixture.trace(&[written(&claim, &tokens)]).unwrap();
     let (asked, found) = fixture.evaluate(&traced);
-    assert_eq!(asked[0].head, Head::Evidence);
-    assert!(asked.len() > 1 && asked[1..].iter().all(|asked| asked.head == Head::Phrase));
+    assert_eq!(asked[0].kind, ChoiceKind::Evidence);
+    assert!(asked.len() > 1 && asked[1..].iter().all(|asked| asked.kind == ChoiceKind::Phrase));
     assert_eq!(traced.choices(0), asked.len());
     let own = Branch::new(0, by_text, None).into_iter().collect();
     let own = fixture.encoder.traced(DAY, USER, own).unwrap();
@@ -117,7 +117,7 @@ fn an_alternative_is_asked_for_in_the_same_place() {
         .map(|letter| {
             let traced = fixture.trace(&[written(letter, &[])]).unwrap();
             let (asked, found) = fixture.evaluate(&traced);
-            assert_eq!((asked.len(), asked[0].head), (1, Head::Decision));
+            assert_eq!((asked.len(), asked[0].kind), (1, ChoiceKind::Decision));
             found[0]
         })
         .collect();
@@ -135,8 +135,9 @@ fn an_alternative_is_asked_for_in_the_same_place() {
     let (asked, found) = fixture.evaluate(&traced);
     let of = |sample, is_alternative| -> Vec<f32> {
         let is_it = |asked: &Asked| {
-            let Asked { head, .. } = *asked;
-            (asked.sample, head, asked.is_alternative) == (sample, Head::Decision, is_alternative)
+            let Asked { kind, .. } = *asked;
+            (asked.sample, kind, asked.is_alternative)
+                == (sample, ChoiceKind::Decision, is_alternative)
         };
         asked.iter().zip(&found).filter(|(asked, _)| is_it(asked)).map(|(_, p)| *p).collect()
     };

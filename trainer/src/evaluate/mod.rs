@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::ensure;
 use chrono::NaiveDate;
 use clap::Args;
+use contract::rewards::RewardConfig;
 use domain::{Digest, Label};
 use gradients::AdapterFile;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,9 @@ pub(crate) struct Evaluation {
     /// Of the program it was made with.
     pub(crate) contract_digest: Digest,
     pub(crate) settings: EvaluationSection,
+    /// What theses were scored by.
+    #[serde(default)]
+    pub(crate) rewards: RewardConfig,
     pub(crate) adjacent_dates: u32,
     pub(crate) seed: u64,
     /// First and last date of each part, by universe and part.
@@ -101,6 +105,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let evaluation = Evaluation {
         contract_digest: contract::contract_digest(),
         settings: config.evaluation.clone(),
+        rewards: config.rewards,
         adjacent_dates: adjacent,
         seed: config.seed,
         dates: contexts.spans(),

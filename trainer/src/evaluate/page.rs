@@ -1,9 +1,10 @@
 //! Whole theses of base and adapter, for a person to read.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use anyhow::Context as _;
 use domain::{AsOfRead, Label};
+use gradients::write_atomically;
 
 use super::{Evaluation, Sides, markdown, quality::RulePhrases};
 use crate::held_out::{Pair, Scored};
@@ -22,9 +23,7 @@ pub(super) fn write(
     pairs: &[Pair<'_>],
 ) -> anyhow::Result<()> {
     let page = page(name, evaluation, pairs);
-    let partial = path.with_extension("md.partial");
-    fs::write(&partial, page)
-        .and_then(|()| fs::rename(&partial, path))
+    write_atomically(path, page.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

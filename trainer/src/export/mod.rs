@@ -223,7 +223,7 @@ impl<'a> Text<'a> {
         let weights = Weights::open(base)?;
         let model = Model::load(&backend, &weights, adapter.config(path)?, false)?;
         adapter.apply(model.adapter(), path)?;
-        Ok(Engine::new(model, EngineConfig { is_checkpointed: true, head_rows: 128 })?)
+        Ok(Engine::new(model, EngineConfig::default())?)
     }
 
     /// `|a - b| / |b|` of the gradients of the trainer and of llama.cpp's hooks, in the

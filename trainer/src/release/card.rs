@@ -1,10 +1,12 @@
 //! The model card: what a model is, what it was made of, and what was measured of it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, iter};
 
 use backtest::bootstrap::Interval;
 use gradients::AdapterFile;
 use inference::model::{ModelManifest, ModelSource};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::RunRecord;
 use crate::{
@@ -77,7 +79,7 @@ impl Card<'_> {
             ),
             ("SHA-256 of the adapter", released),
             (
-                "SHA-256 of the adapter in 32 bits, of which all figures are",
+                "SHA-256 of the adapter in 32 bits, of which, merged in BF16, all figures are",
                 record.adapter_sha256.to_string(),
             ),
             ("serves as", format!("merged into its base, {}", merged.unwrap_or_default())),
@@ -233,37 +235,56 @@ impl Card<'_> {
         let run = &record.config.name;
         let _ = writeln!(
             page,
-            "\n## How to make it again\n\nWith the snapshots above. On a CPU and one thread \
-             (`--set engine.device=CPU --set engine.threads=1`, where that was so) the adapter has \
-             the same bytes.\n\n```"
+            "\n## How to make it again\n\nWith the snapshots above, where `models/` holds this card. On one thread of the same kind of \
+             CPU (`--set engine.device=CPU --set engine.threads=1`, where that was so) the adapter \
+             has the same bytes.\n\n```"
         );
         for universe in record.division.snapshots.keys() {
             let _ = writeln!(page, "r2r data build --universe {universe}");
         }
-        let mut train = |record: &RunRecord, path: &str, file: &str, adapter: &str| {
-            let _ = writeln!(page, "jq {path} {name}.run.json > {file}");
-            if record.losses.is_some() {
+        let chain: Vec<&RunRecord> =
+            iter::successors(Some(record), |run| run.start.as_deref()).collect();
+        for (depth, run) in chain.into_iter().enumerate().rev() {
+            let (path, file) = (".start".repeat(depth), format!("{}.yaml", run.config.name));
+            let _ = writeln!(page, "jq {path}.config models/{name}.run.json > {file}");
+            if run.losses.is_some() {
                 let _ = writeln!(page, "r2r-trainer corpus --config {file} --out corpus");
                 let _ = writeln!(page, "r2r-trainer sft --config {file} --corpus corpus");
             } else {
+                let from = |start: &RunRecord| {
+                    format!(" --adapter runs/{}/adapter.gguf", start.config.name)
+                };
+                let adapter = run.start.as_deref().map(from).unwrap_or_default();
                 let _ = writeln!(page, "r2r-trainer rft --config {file}{adapter}");
             }
-        };
-        let mut adapter = String::new();
-        if let Some(start) = &record.start {
-            train(start, ".start.config", "start.yaml", "");
-            adapter = format!(" --adapter runs/{}/adapter.gguf", start.config.name);
         }
-        train(record, ".config", "run.yaml", &adapter);
         let merged = self.manifest.adapter.as_ref().map(|adapter| adapter.quantization.name());
         let merged = merged.unwrap_or_default();
-        let _ = writeln!(page, "r2r-trainer calibrate runs/{run}");
-        let _ = writeln!(page, "r2r-trainer evaluate runs/{run}");
+        let Card { calibration, evaluation, .. } = self;
+        let trained = &record.config;
+        let calibration = sets("calibration", &calibration.settings, &trained.calibration);
+        let _ = writeln!(page, "r2r-trainer calibrate runs/{run}{calibration}");
+        let rewards = sets("rewards", &evaluation.rewards, &trained.rewards);
+        let evaluation = sets("evaluation", &evaluation.settings, &trained.evaluation);
+        let _ = writeln!(page, "r2r-trainer evaluate runs/{run}{evaluation}{rewards}");
         let _ = writeln!(
             page,
-            "r2r-trainer release runs/{run} --name {name} --into models --type {merged}\n```"
+            "r2r-trainer release runs/{run} --name {name} --into models --type {merged} \
+             --replace\n```"
         );
     }
+}
+
+/// What was set otherwise than in training, as arguments of a command.
+fn sets(section: &str, used: &impl Serialize, trained: &impl Serialize) -> String {
+    let (used, trained) = (json!(used), json!(trained));
+    let used = used.as_object().into_iter().flatten();
+    let changed = used.filter(|(key, value)| trained.get(key) != Some(*value));
+    let set = |(key, value): (&String, &Value)| match value {
+        Value::String(text) => format!(" --set {section}.{key}={text}"),
+        other => format!(" --set '{section}.{key}={other}'"),
+    };
+    changed.map(set).collect()
 }
 
 /// Steps, seed and what came of one stage of training.

@@ -22,7 +22,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use chrono::NaiveDate;
 use clap::{Args, ValueEnum};
 use domain::Digest;
-use gradients::{AdapterFile, Architecture, ggml::Kind};
+use gradients::{AdapterFile, Architecture, ggml::Kind, write_atomically};
 use inference::model::{AdapterRef, ModelManifest, Quantization};
 use serde::Deserialize;
 use serde_json::Value;
@@ -39,7 +39,7 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
-    r2r-trainer release runs/cpu-demo --name smollm2-135m-r2r --into models")]
+    r2r-trainer release runs/cpu-demo --name my-model --into models")]
 pub(crate) struct ReleaseArgs {
     /// Directory of a run that was calibrated and evaluated.
     run: PathBuf,
@@ -261,10 +261,7 @@ fn write(directory: &Path, files: &[(PathBuf, Vec<u8>)], replace: bool) -> anyho
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot create {}", directory.display()))?;
     for (path, bytes) in files {
-        let mut partial = path.clone().into_os_string();
-        partial.push(".partial");
-        fs::write(&partial, bytes)
-            .and_then(|()| fs::rename(&partial, path))
+        write_atomically(path, bytes)
             .with_context(|| format!("cannot write {}", path.display()))?;
         anstream::println!("{}", path.display());
     }

@@ -27,6 +27,8 @@ pub(super) struct Seen {
 pub(super) struct Guards {
     /// Sums of the parts over the first window.
     first: [f32; 3],
+    /// Steps in these sums: the window may be changed when a run goes on.
+    first_steps: u32,
     steps: u64,
     window: VecDeque<Seen>,
 }
@@ -40,10 +42,11 @@ impl Guards {
         let size = config.window_steps as usize;
         if self.steps < u64::from(config.window_steps) {
             self.first.iter_mut().zip(seen.parts).for_each(|(sum, part)| *sum += part);
+            self.first_steps += 1;
         }
         self.steps += 1;
         self.window.push_back(seen);
-        if self.window.len() > size {
+        while self.window.len() > size {
             self.window.pop_front();
         }
         if self.window.len() < size {
@@ -61,7 +64,7 @@ impl Guards {
             );
         }
         for (i, name) in PARTS.into_iter().enumerate() {
-            let first = f64::from(self.first[i]) / n;
+            let first = f64::from(self.first[i]) / f64::from(self.first_steps);
             let last = self.window.iter().map(|seen| f64::from(seen.parts[i])).sum::<f64>() / n;
             if first - last > config.part_fall_max {
                 bail!(
@@ -146,6 +149,23 @@ mod tests {
             reason.contains("0.0100 nats, less than rl.guards.entropy_min of 0.05"),
             "{reason}"
         );
+    }
+
+    #[test]
+    fn a_window_that_changes_when_a_run_goes_on_is_judged_by_its_own_size() {
+        let config = |window_steps| Config { window_steps, ..Config::default() };
+        let good = Seen { entropy: 0.06, parts: [0.9, 0.8, 0.1], ..FINE };
+        for (before, after) in [(2, 4), (4, 2)] {
+            let mut guards = Guards::default();
+            for window_steps in [[before; 6], [after; 6]].concat() {
+                guards.watch(&config(window_steps), good).unwrap();
+            }
+            let low = Seen { entropy: 0.04, ..good };
+            let watch = |_| guards.watch(&config(after), low).err();
+            // The mean of the window is below 0.05 once most of it is low.
+            let stopped = (0..4).map(watch).position(|error| error.is_some());
+            assert_eq!(stopped, Some(after as usize / 2));
+        }
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Run {
         if let Some((path, digest)) = args.adapter.as_ref().zip(start_digest) {
             // The manifest beside it says which dates it has seen.
             let origin = RunDirectory::of(path.parent().unwrap_or(Path::new(".")));
-            origin.check_adapter(digest, &division)?;
+            origin.check_adapter(digest, base, &division)?;
             load(&session, path)?;
             start_manifest = Some(origin.manifest()?);
         }
@@ -195,6 +195,7 @@ impl Run {
         let mut step = done;
         while step < total {
             let begun = step;
+            tracker.working("writing theses");
             let mut rolled = self.roll_out(rl, config.seed, begun / reuse)?;
             self.know_start(rl, &mut rolled)?;
             for _ in 0..reuse.min(total - begun) {

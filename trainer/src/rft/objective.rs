@@ -29,7 +29,7 @@ use domain::Label;
 
 use crate::{
     config::{Rl, RlCredit, RlMethod},
-    encode::{Asked, Head, Weight},
+    encode::{Asked, ChoiceKind, Weight},
 };
 
 /// Largest r of the KL estimator: beyond it a single choice would outweigh a batch.
@@ -61,10 +61,10 @@ impl Credit {
     }
 
     /// Returns the number for a choice.
-    pub(super) const fn at(self, head: Head) -> f64 {
-        match head {
-            Head::Evidence | Head::Phrase => self.text,
-            Head::Decision => self.letter,
+    pub(super) const fn at(self, kind: ChoiceKind) -> f64 {
+        match kind {
+            ChoiceKind::Evidence | ChoiceKind::Phrase => self.text,
+            ChoiceKind::Decision => self.letter,
         }
     }
 }
@@ -138,7 +138,7 @@ impl Objective {
         }
     }
 
-    /// Tells whether the gradient of a sample is cut off: its ratio has gone further in the
+    /// Tells whether the gradient of a choice is cut off: its ratio has gone further in the
     /// direction of its advantage than the clip range.
     pub(super) fn is_clipped(&self, choice: &Choice) -> bool {
         let ratio = choice.log_ratio.exp();
@@ -175,10 +175,10 @@ pub(super) fn kl_estimate(log_start_ratio: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode::Head;
+    use crate::encode::ChoiceKind;
 
-    const CHOICE: Asked = Asked { sample: 0, head: Head::Phrase, is_alternative: false };
-    const ANCHOR: Asked = Asked { sample: 0, head: Head::Decision, is_alternative: true };
+    const CHOICE: Asked = Asked { sample: 0, kind: ChoiceKind::Phrase, is_alternative: false };
+    const ANCHOR: Asked = Asked { sample: 0, kind: ChoiceKind::Decision, is_alternative: true };
 
     fn objective(change: impl FnOnce(&mut Rl)) -> Objective {
         let mut rl = Rl { entropy_coef: 0.0, ce_anchor_coef: 0.0, ..Rl::default() };
@@ -211,7 +211,7 @@ mod tests {
         let found = of(RlCredit::Parts, Label::SBuy);
         assert_eq!(found, Credit { text: 0.75, letter: 2.0 });
         assert_eq!(
-            [Head::Evidence, Head::Phrase, Head::Decision].map(|h| found.at(h)),
+            [ChoiceKind::Evidence, ChoiceKind::Phrase, ChoiceKind::Decision].map(|h| found.at(h)),
             [0.75, 0.75, 2.0]
         );
         assert_eq!(of(RlCredit::Whole, Label::SBuy), Credit { text: 2.5, letter: 2.5 });

@@ -108,7 +108,9 @@ impl Run {
                     samples.push(Sample { generation, label, reward, worth, advantage });
                 }
                 let has_anchor = rl.ce_anchor_coef > 0.0;
-                let traced = trace(&mut self.encoder, &case, &samples, has_anchor)?;
+                let traced = trace(&mut self.encoder, &case, &samples, has_anchor);
+                let traced = traced
+                    .with_context(|| format!("{} at {}", case.read.ticker(), case.read.as_of()))?;
                 rolled.push(Rolled { samples, traced, old: None, start: None });
             }
         }

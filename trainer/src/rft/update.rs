@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::Rl,
-    encode::{Asked, Head, Traced, Weight},
+    encode::{Asked, ChoiceKind, Traced, Weight},
     score::parts,
 };
 
@@ -126,7 +126,7 @@ impl Run {
             if let Some(log) = choice.log_start_ratio {
                 means.add("policy.kl", kl_estimate(log));
             }
-            if asked.head == Head::Decision {
+            if asked.kind == ChoiceKind::Decision {
                 means.add("decision.entropy", f64::from(entropy));
             }
         }
@@ -150,7 +150,7 @@ impl Known<'_> {
         };
         let (own, old, start) = (of(&self.own), of(&self.rolled.old), of(&self.rolled.start));
         Choice {
-            advantage: self.rolled.samples[asked.sample].advantage.at(asked.head),
+            advantage: self.rolled.samples[asked.sample].advantage.at(asked.kind),
             choices: choices[asked.sample],
             log_ratio: own.zip(old).map_or(0.0, |(own, old)| own - old),
             log_start_ratio: own.zip(start).map(|(own, start)| start - own),

@@ -107,6 +107,10 @@ impl Run {
         ensure!(!steps.is_empty(), "the curriculum has no step: the corpus is empty");
         let context_tokens = config.backbone.context_tokens as usize;
         let encoder = Encoder::load(base.path(), base.chat_template(), context_tokens)?;
+        let planned = steps.iter().flat_map(|StepPlan { stage, examples: planned }| {
+            planned.iter().map(|&index| &examples[*stage][0][index])
+        });
+        encoder.check_lengths(planned.chain(examples.iter().flat_map(|[_, held_out]| held_out)))?;
         let learning_rate = config.optimizer.learning_rate;
         let session = run::session(config, base, learning_rate, steps.len())?;
         let read =
@@ -140,7 +144,7 @@ impl Run {
             let step = step + 1;
             let is_last = step == total;
             if is_last || every(config.sft.eval_steps, step) {
-                losses = self.evaluate()?;
+                losses = self.evaluate(tracker)?;
                 metrics.extend(losses.clone());
             }
             // Before the checkpoint: what is logged after it is dropped on the way back.
@@ -151,7 +155,7 @@ impl Run {
             }
         }
         if losses.is_empty() {
-            losses = self.evaluate()?;
+            losses = self.evaluate(tracker)?;
         }
         Ok(losses)
     }
@@ -181,12 +185,16 @@ impl Run {
     }
 
     /// Losses on the validation part of each stage.
-    fn evaluate(&mut self) -> anyhow::Result<BTreeMap<String, f64>> {
+    fn evaluate(&mut self, tracker: &Tracker) -> anyhow::Result<BTreeMap<String, f64>> {
+        let n: usize = self.examples.iter().map(|[_, examples]| examples.len()).sum();
+        let mut done = 0;
         let mut metrics = BTreeMap::new();
         let mut all = Losses::default();
         for (stage, [_, examples]) in self.stages.iter().zip(&self.examples) {
             let mut found = Losses::default();
             for example in examples {
+                tracker.working(format!("validation losses, {done} of {n}"));
+                done += 1;
                 let encoded = self.encoder.encode(example, 0.0)?;
                 let outcome = self.session.engine_mut().evaluate(&encoded.batch)?;
                 found.add(&encoded, &outcome);
@@ -217,7 +225,7 @@ struct Losses(BTreeMap<&'static str, (f64, f64)>);
 impl Losses {
     fn add(&mut self, encoded: &Encoded, outcome: &Outcome) {
         for (asked, &log_prob) in encoded.asked.iter().zip(&outcome.log_probs) {
-            for key in ["loss", asked.head.key()] {
+            for key in ["loss", asked.kind.key()] {
                 let (sum, n) = self.0.entry(key).or_default();
                 *sum -= f64::from(log_prob);
                 *n += 1.0;

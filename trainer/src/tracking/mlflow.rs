@@ -180,6 +180,8 @@ struct Session {
     base: String,
     run: RunInfo,
     id: Option<String>,
+    /// Parameters the server has got.
+    params_sent: usize,
     pending: VecDeque<Value>,
     dropped: u64,
 }
@@ -191,6 +193,7 @@ impl Session {
             base: format!("{}/api/2.0/mlflow", url.trim_end_matches('/')),
             run,
             id: None,
+            params_sent: 0,
             pending: VecDeque::new(),
             dropped: 0,
         }
@@ -225,9 +228,21 @@ impl Session {
 
     /// Creates experiment and run once, and sends the parameters.
     async fn begin(&mut self) -> anyhow::Result<String> {
-        if let Some(id) = &self.id {
-            return Ok(id.clone());
+        let id = match &self.id {
+            Some(id) => id.clone(),
+            None => self.create().await?,
+        };
+        for params in self.run.params[self.params_sent..].chunks(PARAMS_MAX) {
+            let n = params.len();
+            let params: Vec<Value> =
+                params.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+            self.post("runs/log-batch", json!({ "run_id": id, "params": params })).await?;
+            self.params_sent += n;
         }
+        Ok(id)
+    }
+
+    async fn create(&mut self) -> anyhow::Result<String> {
         let experiment = self.experiment().await?;
         let run = json!({
             "experiment_id": experiment,
@@ -237,11 +252,6 @@ impl Session {
         });
         let created = self.post("runs/create", run).await?;
         let id = text(&created, "/run/info/run_id")?;
-        for params in self.run.params.chunks(PARAMS_MAX) {
-            let params: Vec<Value> =
-                params.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
-            self.post("runs/log-batch", json!({ "run_id": id, "params": params })).await?;
-        }
         self.id = Some(id.clone());
         Ok(id)
     }

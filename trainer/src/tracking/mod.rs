@@ -10,6 +10,7 @@ mod mlflow;
 mod terminal;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Instant,
@@ -96,6 +97,11 @@ impl Tracker {
         self.bar.set_message(terminal::line(&record));
         self.records.push(record);
         Ok(())
+    }
+
+    /// Says beside the bar what is done before the next step.
+    pub(crate) fn working(&self, what: impl Into<Cow<'static, str>>) {
+        self.bar.set_message(what);
     }
 
     /// Waits until all steps are in the log for good. To be called before a checkpoint: a

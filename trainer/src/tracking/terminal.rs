@@ -1,6 +1,6 @@
 //! A run in the terminal.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs};
+use std::{collections::BTreeMap, fmt::Write as _, fs, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,7 +20,10 @@ pub(super) fn bar(total: u64) -> anyhow::Result<ProgressBar> {
     let style = ProgressStyle::with_template(
         "{bar:24} step {pos}/{len} elapsed {elapsed} left {eta} {wide_msg}",
     )?;
-    Ok(ProgressBar::new(total).with_style(style))
+    let bar = ProgressBar::new(total).with_style(style);
+    // A step may take minutes.
+    bar.enable_steady_tick(Duration::from_secs(1));
+    Ok(bar)
 }
 
 /// Returns what stands beside the bar after a step.

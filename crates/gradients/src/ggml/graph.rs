@@ -248,11 +248,6 @@ impl Graph {
         self.binary(a, b, sys::ggml_add)
     }
 
-    /// `a - b`, with `b` repeated where it is shorter.
-    pub fn sub(&self, a: &Tensor, b: &Tensor) -> Tensor {
-        self.binary(a, b, sys::ggml_sub)
-    }
-
     /// `a * b` number by number, with `b` repeated where it is shorter.
     pub fn mul(&self, a: &Tensor, b: &Tensor) -> Tensor {
         self.binary(a, b, sys::ggml_mul)
