@@ -238,7 +238,7 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
 
     // What another run has left is not gone on with.
     let message = fixture.fail("whole", &["seed=7"], None);
-    assert!(message.contains("another configuration, data or base"), "{message}");
+    assert!(message.contains("another configuration, data, base or program"), "{message}");
     // It is something to start from, under the same rank.
     let start = whole.join("adapter.gguf");
     let message = fixture.fail("next", &["lora.rank=8"], Some(&start));
@@ -253,6 +253,13 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bytes() {
     let (before, after) = (values(&whole), values(&next));
     assert!(before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 1e-6));
     assert_ne!(adapter(&whole), adapter(&next));
+    // Over another base it is nothing to start from.
+    let record = whole.join("run.json");
+    let mut other = manifest(&whole);
+    other["base_sha256"] = Value::from("0".repeat(64));
+    fs::write(&record, other.to_string()).unwrap();
+    let message = fixture.fail("other", &[], Some(&start));
+    assert!(message.contains("backbone.model is not the file that the adapter of"), "{message}");
 }
 
 #[test]

@@ -176,14 +176,21 @@ fn a_checkpoint_of_another_run_is_refused() {
     let other = fixture.command("one", &["seed=7"]).output().unwrap();
     assert!(!other.status.success());
     let message = String::from_utf8_lossy(&other.stderr).into_owned();
-    assert!(message.contains("another configuration, data or base"), "{message}");
+    assert!(message.contains("another configuration, data, base or program"), "{message}");
     // What decides no byte may differ.
-    fixture.succeed("one", &["sft.eval_steps=4", "rl.steps=9"]);
+    fixture.succeed("one", &["sft.eval_steps=4", "rl.steps=9", "backbone.context_tokens=8000"]);
     // Dates that a corpus trained on may not be held out by the run.
     let sets = ["split.train_size=0.6", "split.validation_size=0.25"];
     let other = fixture.command("two", &sets).output().unwrap();
     let message = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(message.contains("made with another `data` or `split`"), "{message}");
+    // Neither may an example be longer than the context.
+    let other = fixture.command("two", &["backbone.context_tokens=64"]).output().unwrap();
+    let message = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(message.contains("longer than backbone.context_tokens of 64: the"), "{message}");
+    let other = fixture.command("two", &["backbone.model=smollm2-135m-r2r"]).output().unwrap();
+    let message = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(message.contains("with an adapter; name the manifest of the file"), "{message}");
 }
 
 #[test]
