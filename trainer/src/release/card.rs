@@ -235,9 +235,9 @@ impl Card<'_> {
         let run = &record.config.name;
         let _ = writeln!(
             page,
-            "\n## How to make it again\n\nWith the snapshots above, where `models/` holds this card. On one thread of the same kind of \
-             CPU (`--set engine.device=CPU --set engine.threads=1`, where that was so) the adapter \
-             has the same bytes.\n\n```"
+            "\n## How to make it again\n\nWith the snapshots above, where `models/` holds this card. \
+             On one thread of the same kind of CPU (`--set engine.device=CPU --set \
+             engine.threads=1`, where that was so) the adapter has the same bytes.\n\n```"
         );
         for universe in record.division.snapshots.keys() {
             let _ = writeln!(page, "r2r data build --universe {universe}");
