@@ -122,7 +122,9 @@ impl Decoder {
                 .await;
             engine.shutdown().await;
             let generations = written.map_err(|error| match error {
-                InferenceError::PromptTooLong { .. } => {
+                InferenceError::PromptTooLong { limit, .. }
+                    if limit < self.model.context_length() =>
+                {
                     anyhow!(error).context("backbone.context_tokens is too small")
                 }
                 error => error.into(),

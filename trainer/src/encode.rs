@@ -162,7 +162,8 @@ impl Encoder {
         )
     }
 
-    /// Tokens of the prompt and the longest completion, up to its last choice.
+    /// Tokens of the prompt and the longest completion, up to its last choice. A phrase counts
+    /// whole: at most some tokens more than what is encoded.
     fn length(&self, example: &Example) -> usize {
         let tokens = |piece: &Piece| match piece.freedom {
             Freedom::Among(_) => 1,

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     calibrate,
-    config::{Rl, RunConfig, Sft},
+    config::{Backbone, Rl, RunConfig, Sft},
     evaluate, tracking,
 };
 
@@ -335,7 +335,7 @@ pub(crate) fn fingerprint(mut config: RunConfig, base: &PreparedModel, data: &Va
     config.name.clear();
     config.backbone.model.clear();
     // A bound: what was within it is within a wider one.
-    config.backbone.context_tokens = Default::default();
+    config.backbone.context_tokens = Backbone::default().context_tokens;
     config.tracking = Default::default();
     config.engine = Default::default();
     config.export = Default::default();

@@ -150,10 +150,16 @@ impl<'a> Client<'a> {
             let width = left.len().max(1);
             let answers = left.iter().map(|(_, case)| self.thesis(case, sample));
             let answers: Vec<_> = stream::iter(answers).buffered(width).collect().await;
-            let mut again = Vec::new();
+            let (mut again, mut failed) = (Vec::new(), None);
             for (entry, answer) in left.into_iter().zip(answers) {
                 let (universe, case) = entry;
-                let text = answer?;
+                let text = match answer {
+                    Ok(text) => text,
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
+                };
                 let reason: Option<Rejection> =
                     map::picks(&case.read, &case.plan, &text, acceptor)?.err();
                 if let Some(reason) = reason {
@@ -164,6 +170,9 @@ impl<'a> Client<'a> {
                 counts.kept += 1;
                 let (ticker, as_of) = (case.read.ticker().clone(), case.read.as_of());
                 kept.push(Thesis { universe: universe.clone(), ticker, as_of, text });
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
             left = again;
         }
@@ -221,12 +230,16 @@ impl<'a> Client<'a> {
             let is_passing = status.is_server_error() || status.as_u16() == 429;
             return Err(if is_passing { Failure::ForNow(error) } else { Failure::ForGood(error) });
         }
-        let message = content.pointer("/choices/0/message").ok_or_else(|| {
-            let expected = "the answer has no choices[0].message: is it an API as OpenAI's?";
-            Failure::ForGood(anyhow!("{url}: {expected}"))
-        })?;
-        // Null where the thoughts have taken all tokens: nothing that can be kept.
-        Ok(message["content"].as_str().unwrap_or_default().to_owned())
+        match content.pointer("/choices/0/message/content") {
+            Some(Value::String(text)) => Ok(text.clone()),
+            // The thoughts have taken all tokens: nothing that can be kept.
+            Some(Value::Null) => Ok(String::new()),
+            _ => {
+                let expected = "the answer has no text as choices[0].message.content: is it an \
+                                API as OpenAI's?";
+                Err(Failure::ForGood(anyhow!("{url}: {expected}")))
+            }
+        }
     }
 }
 

@@ -49,9 +49,8 @@ pub(crate) struct Evaluation {
     /// Of the program it was made with.
     pub(crate) contract_digest: Digest,
     pub(crate) settings: EvaluationSection,
-    /// What theses were scored by.
-    #[serde(default)]
-    pub(crate) rewards: RewardConfig,
+    /// What theses were scored by; none where that was not kept.
+    pub(crate) rewards: Option<RewardConfig>,
     pub(crate) adjacent_dates: u32,
     pub(crate) seed: u64,
     /// First and last date of each part, by universe and part.
@@ -105,7 +104,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     let evaluation = Evaluation {
         contract_digest: contract::contract_digest(),
         settings: config.evaluation.clone(),
-        rewards: config.rewards,
+        rewards: Some(config.rewards),
         adjacent_dates: adjacent,
         seed: config.seed,
         dates: contexts.spans(),

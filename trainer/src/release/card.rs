@@ -264,7 +264,8 @@ impl Card<'_> {
         let trained = &record.config;
         let calibration = sets("calibration", &calibration.settings, &trained.calibration);
         let _ = writeln!(page, "r2r-trainer calibrate runs/{run}{calibration}");
-        let rewards = sets("rewards", &evaluation.rewards, &trained.rewards);
+        let rewards = evaluation.rewards.unwrap_or(trained.rewards);
+        let rewards = sets("rewards", &rewards, &trained.rewards);
         let evaluation = sets("evaluation", &evaluation.settings, &trained.evaluation);
         let _ = writeln!(page, "r2r-trainer evaluate runs/{run}{evaluation}{rewards}");
         let _ = writeln!(

@@ -69,8 +69,9 @@ impl Guards {
             if first - last > config.part_fall_max {
                 bail!(
                     "training stopped: the {name} part of the reward fell from {first:.3} over \
-                     the first {size} steps to {last:.3} over the last, by more than \
+                     the first {} steps to {last:.3} over the last, by more than \
                      rl.guards.part_fall_max of {}; lower rl.learning_rate or set rl.kl_coef",
+                    self.first_steps,
                     config.part_fall_max
                 );
             }

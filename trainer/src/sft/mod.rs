@@ -11,7 +11,7 @@
 mod schedule;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -107,9 +107,11 @@ impl Run {
         ensure!(!steps.is_empty(), "the curriculum has no step: the corpus is empty");
         let context_tokens = config.backbone.context_tokens as usize;
         let encoder = Encoder::load(base.path(), base.chat_template(), context_tokens)?;
-        let planned = steps.iter().flat_map(|StepPlan { stage, examples: planned }| {
-            planned.iter().map(|&index| &examples[*stage][0][index])
-        });
+        let planned: BTreeSet<(usize, usize)> = steps
+            .iter()
+            .flat_map(|plan| plan.examples.iter().map(|&index| (plan.stage, index)))
+            .collect();
+        let planned = planned.into_iter().map(|(stage, index)| &examples[stage][0][index]);
         encoder.check_lengths(planned.chain(examples.iter().flat_map(|[_, held_out]| held_out)))?;
         let learning_rate = config.optimizer.learning_rate;
         let session = run::session(config, base, learning_rate, steps.len())?;

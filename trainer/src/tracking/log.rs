@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use gradients::write_atomically;
 use serde::{Deserialize, Serialize};
 
 /// What is known at the end of a step.
@@ -40,18 +41,12 @@ impl RunLog {
     pub(crate) fn open(path: &Path, done: u64) -> anyhow::Result<(Self, Vec<Record>)> {
         let mut records = if path.exists() { read(path)? } else { Vec::new() };
         records.retain(|record| record.step <= done);
-        let partial = path.with_extension("jsonl.partial");
         let mut text = Vec::new();
         for record in &records {
             write_line(&mut text, record)?;
         }
-        let rewrite = || {
-            let mut file = File::create(&partial)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&partial, path)
-        };
-        rewrite().with_context(|| format!("cannot write {}", path.display()))?;
+        write_atomically(path, &text)
+            .with_context(|| format!("cannot write {}", path.display()))?;
         let file = OpenOptions::new()
             .append(true)
             .open(path)

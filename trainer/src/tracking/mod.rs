@@ -19,6 +19,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use domain::{Clock, SystemClock};
+use gradients::write_atomically;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 
 pub(crate) use self::{
@@ -58,7 +59,8 @@ impl Tracker {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let path = dir.join(CONFIG);
         let yaml = config.to_yaml()?;
-        std::fs::write(&path, yaml).with_context(|| format!("cannot write {}", path.display()))?;
+        write_atomically(&path, yaml.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))?;
         let (log, records) = RunLog::open(&dir.join(LOG), done)?;
         let shipper = config.tracking.mlflow_url.as_ref().map(|url| {
             let run = mlflow::RunInfo::of(config, clock.now().timestamp_millis());

@@ -131,7 +131,10 @@ fn check(run: &Path, into: &Path) {
         "| valid answers | 1.0000 | 1.0000 |",
         "| claims upheld by verification | 100.0 % | 100.0 % |",
         "Method: temperature",
-        "r2r-trainer rft --config run.yaml --adapter runs/first/adapter.gguf",
+        "jq .start.config models/tiny-r2r.run.json > first.yaml",
+        "r2r-trainer rft --config second.yaml --adapter runs/first/adapter.gguf",
+        "r2r-trainer calibrate runs/second --set 'calibration.contexts_max=12'",
+        "r2r-trainer evaluate runs/second --set 'evaluation.contexts_max=4'",
     ] {
         assert!(card.contains(expected), "{expected} is not in {card}");
     }

@@ -185,9 +185,12 @@ fn a_checkpoint_of_another_run_is_refused() {
     let message = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(message.contains("made with another `data` or `split`"), "{message}");
     // Neither may an example be longer than the context.
-    let other = fixture.command("two", &["backbone.context_tokens=64"]).output().unwrap();
+    let other = fixture.command("two", &["backbone.context_tokens=256"]).output().unwrap();
     let message = String::from_utf8_lossy(&other.stderr).into_owned();
-    assert!(message.contains("longer than backbone.context_tokens of 64: the"), "{message}");
+    assert!(
+        message.contains("10 examples are longer than backbone.context_tokens of 256: the"),
+        "{message}"
+    );
     let other = fixture.command("two", &["backbone.model=smollm2-135m-r2r"]).output().unwrap();
     let message = String::from_utf8_lossy(&other.stderr).into_owned();
     assert!(message.contains("with an adapter; name the manifest of the file"), "{message}");
