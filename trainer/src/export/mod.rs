@@ -227,15 +227,19 @@ impl<'a> Text<'a> {
     }
 
     /// `|a - b| / |b|` of the gradients of the trainer and of llama.cpp's hooks, in the
-    /// Euclidean norm over the whole adapter.
+    /// Euclidean norm over the whole adapter. The directory of the base is one to write in.
     fn gradient_difference(&self, base: &Path) -> anyhow::Result<f64> {
         let tokens = self.tokens.get(..=HOOK_TOKENS);
         let tokens = tokens.with_context(|| {
             let (found, needed) = (self.tokens.len(), HOOK_TOKENS + 1);
             format!("gradients are compared over {needed} tokens, the text has {found}")
         })?;
-        let hooks = llama_opt(base, &self.compared.adapter, tokens, self.threads)?;
         let mut engine = self.engine(base)?;
+        // The hooks train matrices of 32 bits alone; a released adapter has 16.
+        let wide = base.with_file_name("adapter.gguf");
+        let architecture = engine.model().shape().architecture;
+        AdapterFile::read(&self.compared.adapter)?.write(&wide, architecture)?;
+        let hooks = llama_opt(base, &wide, tokens, self.threads)?;
         let batch = Batch::text(tokens)?;
         let loss = engine.accumulate(&batch)?.loss(&batch);
         let adapter = engine.model().adapter();

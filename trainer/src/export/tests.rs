@@ -87,3 +87,21 @@ fn a_merge_that_keeps_the_adapter_passes_and_one_that_loses_it_is_refused() {
         }
     }
 }
+
+/// A released adapter has 16 bits a value, which the hooks do not train.
+#[test]
+fn gradients_over_a_released_adapter_are_those_of_the_hooks() {
+    let (directory, mut compared) = files(Architecture::Llama, Kind::F32);
+    let adapter = AdapterFile::read(&compared.adapter).unwrap();
+    adapter.write_as(&compared.adapter, Architecture::Llama, Kind::F16).unwrap();
+    fs::write(&compared.text, "Prices rose 4 % while volumes fell. ".repeat(10)).unwrap();
+    compared.tokens = 300;
+    let args = ParityArgs {
+        compared,
+        difference_max: 1e-5,
+        gradients: true,
+        gradient_difference_max: 1e-3,
+    };
+    run_parity(&args).unwrap();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3, "nothing is left");
+}

@@ -59,7 +59,7 @@ fn succeed(command: &mut Command) -> String {
 }
 
 /// The steps of a run that is killed, a multiple of four: some four kills by default;
-/// `R2R_KILL_STEPS=56` makes them more than twenty.
+/// `R2R_KILL_STEPS=84` makes them more than twenty.
 fn kill_steps() -> usize {
     env::var("R2R_KILL_STEPS").map_or(8, |steps| steps.parse().unwrap())
 }
