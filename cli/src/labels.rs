@@ -16,7 +16,7 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  r2r labels build\n  r2r labels build --scheme seed\n\n\
         Schemes: z is the mean over 5, 21 and 63 sessions of the return in units of the daily\n\
         volatility of the last 60 sessions; sqrt_time divides it by the root of the sessions too.\n\
-        A session whose future is not complete has no label. More data changes no label.")]
+        A session whose past (60 of volatility) or future is not complete has no label. More data changes no label.")]
     Build {
         #[command(flatten)]
         options: Options,

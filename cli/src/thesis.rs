@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Print what the model reads or may write instead of decoding.
     #[arg(long, value_enum)]
     show: Option<Show>,
-    /// Name of a model manifest, or path of a GGUF file.
+    /// Name of a model manifest, or path of one (.toml) or of a GGUF file.
     #[arg(long, default_value = ModelManifest::DEFAULT)]
     model: String,
     /// Bound on the decoding time in seconds.

@@ -111,8 +111,10 @@ pub(crate) fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
     let calibration =
         fit(method(section), &validation.probs, &validation.labels).with_context(|| {
             format!(
-                "no {:?} calibration can be fitted, another calibration.method may be",
-                section.method
+                "no {:?} calibration can be fitted to {} contexts; try another calibration.method, \
+                 or a larger calibration.contexts_max",
+                section.method,
+                validation.probs.len()
             )
         })?;
     let test = decisions(&trained, Part::Test)?;

@@ -307,7 +307,8 @@ fn engine(config: &RunConfig, base: &Path) -> anyhow::Result<Engine> {
     let alpha = config.lora.alpha as f32;
     let adapter = AdapterConfig { rank: config.lora.rank as usize, alpha, seed: config.seed };
     let is_checkpointed = config.engine.gradient_checkpointing;
-    anstream::println!("gradients on {}", device.description());
+    let (name, description) = (device.name(), device.description());
+    anstream::println!("gradients on {name} ({description}), threads: {threads}");
     let backend = device.open(threads)?;
     let model = Model::load(&backend, &Weights::open(base)?, adapter, true)?;
     Ok(Engine::new(model, EngineConfig { is_checkpointed, ..EngineConfig::default() })?)

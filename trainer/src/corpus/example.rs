@@ -60,7 +60,7 @@ pub(crate) struct Example {
     pub(crate) user: String,
     /// Branches that continue the prompt.
     pub(crate) completions: Vec<Completion>,
-    /// The realised label; none where the future is not complete.
+    /// The realised label; none where the past or the future is not complete.
     pub(crate) label: Option<Label>,
     /// The realised z, clipped to +-10.
     pub(crate) z: Option<f64>,

@@ -275,7 +275,7 @@ fn thesis(
     }
     let _ = match context.label {
         Some((label, z)) => writeln!(text, "- decision: {label} (z {z:+.2})\n"),
-        None => writeln!(text, "- decision: none, the future is not complete\n"),
+        None => writeln!(text, "- decision: none, the past or the future is not complete\n"),
     };
     Ok(text)
 }

@@ -104,7 +104,11 @@ impl Run {
         let sizes: Vec<usize> = examples.iter().map(|[train, _]| train.len()).collect();
         let per_step = config.optimizer.gradient_accumulation_steps as usize;
         let steps = schedule(&config.sft.curriculum, &sizes, per_step, config.seed);
-        ensure!(!steps.is_empty(), "the curriculum has no step: the corpus is empty");
+        ensure!(
+            !steps.is_empty(),
+            "the curriculum has no step: the corpus is empty, or the epochs of sft.curriculum are too few \
+             for one"
+        );
         let context_tokens = config.backbone.context_tokens as usize;
         let encoder = Encoder::load(base.path(), base.chat_template(), context_tokens)?;
         let planned: BTreeSet<(usize, usize)> = steps

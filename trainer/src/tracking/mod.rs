@@ -13,7 +13,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -32,12 +32,17 @@ use crate::config::RunConfig;
 const LOG: &str = "log.jsonl";
 pub(crate) const CONFIG: &str = "config.yaml";
 
+/// How often progress is told where there is no terminal for a bar.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
 /// Writes one run down.
 pub(crate) struct Tracker {
     dir: PathBuf,
     log: RunLog,
     shipper: Option<Shipper>,
     bar: ProgressBar,
+    /// When progress was last told, where there is no terminal for a bar.
+    told: Instant,
     clock: Box<dyn Clock>,
     last: Instant,
     records: Vec<Record>,
@@ -68,7 +73,8 @@ impl Tracker {
         });
         let bar = terminal::bar(total)?;
         bar.set_position(done);
-        Ok(Self { dir: dir.to_owned(), log, shipper, bar, clock, last: Instant::now(), records })
+        let (dir, now) = (dir.to_owned(), Instant::now());
+        Ok(Self { dir, log, shipper, bar, told: now, clock, last: now, records })
     }
 
     /// Notes the end of a step: its metrics and the tokens it took.
@@ -96,7 +102,13 @@ impl Tracker {
             shipper.send(record.clone());
         }
         self.bar.set_position(step);
-        self.bar.set_message(terminal::line(&record));
+        let line = terminal::line(&record);
+        if self.bar.is_hidden() && now.duration_since(self.told) >= TELL_EVERY {
+            self.told = now;
+            let total = self.bar.length().unwrap_or_default();
+            anstream::eprintln!("step {step} of {total}: {line}");
+        }
+        self.bar.set_message(line);
         self.records.push(record);
         Ok(())
     }
