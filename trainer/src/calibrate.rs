@@ -133,8 +133,10 @@ pub(crate) fn run(args: &CalibrateArgs) -> anyhow::Result<()> {
         prior,
     };
     plot(&directory.path().join(PLOT), &fitted.test)?;
+    // First: a terminal may be gone.
+    directory.note(KEY, json!(fitted))?;
     report(&fitted);
-    directory.note(KEY, json!(fitted))
+    Ok(())
 }
 
 fn method(section: &CalibrationSection) -> Method {

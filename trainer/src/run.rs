@@ -102,6 +102,7 @@ impl RunDirectory {
     /// # Errors
     /// Fails where it cannot be written.
     pub(crate) fn save(&self, session: &Session, state: &str) -> anyhow::Result<()> {
+        check_values(session)?;
         Ok(session.save(&self.path.join(CHECKPOINT), state)?)
     }
 
@@ -144,6 +145,7 @@ impl RunDirectory {
         fingerprint: Digest,
         found: Map<String, Value>,
     ) -> anyhow::Result<()> {
+        check_values(session)?;
         let model = session.engine().model();
         let path = self.adapter();
         AdapterFile::of(model.adapter()).write(&path, model.shape().architecture)?;
@@ -238,6 +240,16 @@ impl RunDirectory {
         write_atomically(&path, text.as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))
     }
+}
+
+/// Refuses an adapter that is lost.
+fn check_values(session: &Session) -> anyhow::Result<()> {
+    ensure!(
+        session.engine().model().adapter().values().iter().all(|value| value.is_finite()),
+        "the adapter has values that are not finite: lower optimizer.learning_rate or \
+         rl.learning_rate, and begin again under another name"
+    );
+    Ok(())
 }
 
 /// Removes files that a killed process was writing under a name of its own.

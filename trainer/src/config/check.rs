@@ -5,13 +5,20 @@ use lake::HORIZONS;
 
 use super::{EngineKind, Projection, RunConfig};
 
+/// Bounds of what would only exhaust the machine.
+pub(crate) const THREADS_MAX: u32 = 1_024;
+const EPOCHS_MAX: f64 = 1_000.0;
+const GAP_MAX: u32 = 100_000;
+
 impl RunConfig {
     /// Checks every value once; what trains can rely on it.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         ensure!(
-            !self.name.is_empty() && self.name.chars().all(is_plain),
-            "name {:?} must be letters, digits, dashes and dots: it names files",
+            self.name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && self.name.chars().all(is_plain),
+            "name {:?} must be letters, digits, dashes and dots, the first no dash or dot: it \
+             names files",
             self.name
         );
         self.rewards.check()?;
@@ -40,6 +47,7 @@ impl RunConfig {
         ensure!(!self.backbone.model.is_empty(), "backbone.model is empty: name a model");
         at_least("backbone.context_tokens", self.backbone.context_tokens, 256)?;
         at_least("lora.rank", self.lora.rank, 1)?;
+        at_most("engine.threads", self.engine.threads, THREADS_MAX)?;
         positive("lora.alpha", self.lora.alpha)?;
         ensure!(
             self.lora.targets.len() == Projection::ALL.len(),
@@ -104,7 +112,9 @@ impl RunConfig {
 
     fn check_sft(&self) -> anyhow::Result<()> {
         for (i, stage) in self.sft.curriculum.iter().enumerate() {
-            positive(&format!("sft.curriculum.{i}.epochs"), stage.epochs)?;
+            let key = format!("sft.curriculum.{i}.epochs");
+            positive(&key, stage.epochs)?;
+            ensure!(stage.epochs <= EPOCHS_MAX, "{key} is {}: at most {EPOCHS_MAX}", stage.epochs);
         }
         at_least("sft.eval_steps", self.sft.eval_steps, 1)?;
         at_least("sft.save_steps", self.sft.save_steps, 1)
@@ -144,6 +154,9 @@ impl RunConfig {
         let horizon = horizon.context("there are horizons")?;
         let gaps =
             [("split.purged_size", split.purged_size), ("split.embargo_size", split.embargo_size)];
+        for (key, gap) in gaps {
+            at_most(key, gap, GAP_MAX)?;
+        }
         match gaps.into_iter().find(|(_, gap)| *gap < horizon) {
             Some((key, gap)) => bail!(
                 "{key} is {gap}: labels reach {horizon} sessions ahead, so at least {horizon}"
@@ -153,13 +166,22 @@ impl RunConfig {
     }
 }
 
+/// Computed in single precision: what is too small or too large for that is refused.
 fn positive(key: &str, value: f64) -> anyhow::Result<()> {
-    ensure!(value.is_finite() && value > 0.0, "{key} is {value}: expected a number above 0");
+    let single = value as f32;
+    ensure!(
+        single.is_finite() && single > 0.0,
+        "{key} is {value}: expected a number above 0 that single precision has"
+    );
     Ok(())
 }
 
 fn not_negative(key: &str, value: f64) -> anyhow::Result<()> {
-    ensure!(value.is_finite() && value >= 0.0, "{key} is {value}: expected a number of at least 0");
+    let single = value as f32;
+    ensure!(
+        single.is_finite() && value >= 0.0 && (value == 0.0 || single > 0.0),
+        "{key} is {value}: expected a number of at least 0 that single precision has"
+    );
     Ok(())
 }
 
@@ -170,6 +192,11 @@ fn share(key: &str, value: f64) -> anyhow::Result<()> {
 
 fn at_least(key: &str, value: u32, least: u32) -> anyhow::Result<()> {
     ensure!(value >= least, "{key} is {value}: expected at least {least}");
+    Ok(())
+}
+
+fn at_most(key: &str, value: u32, most: u32) -> anyhow::Result<()> {
+    ensure!(value <= most, "{key} is {value}: expected at most {most}");
     Ok(())
 }
 
@@ -187,6 +214,12 @@ mod tests {
         };
         RunConfig::default().check().unwrap();
         check(|c| c.name = "a/b".into(), "it names files");
+        check(|c| c.name = "..".into(), "it names files");
+        check(|c| c.optimizer.epsilon = 1e-60, "that single precision has");
+        check(|c| c.rl.learning_rate = 1e300, "that single precision has");
+        check(|c| c.engine.threads = 100_000, "engine.threads is 100000");
+        check(|c| c.split.purged_size = u32::MAX, "split.purged_size is");
+        check(|c| c.sft.curriculum[0].epochs = 1e9, "sft.curriculum.0.epochs is");
         check(|c| c.optimizer.learning_rate = 0.0, "optimizer.learning_rate is 0");
         check(|c| c.optimizer.beta2 = 1.0, "optimizer.beta2 is 1");
         check(|c| c.rewards.weights.claims = -1.0, "rewards.weights.claims is -1");

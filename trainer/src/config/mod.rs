@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_saphyr::Error as YamlError;
 
+pub(crate) use check::THREADS_MAX;
 pub(crate) use sections::*;
 
 /// The files of `configs/` that `--config` finds by name.

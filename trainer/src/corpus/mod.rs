@@ -23,12 +23,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use domain::Digest;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::{statistics::Statistics, write::CorpusWriter};
+use self::{
+    statistics::Statistics,
+    write::{CorpusWriter, is_corpus},
+};
 use crate::{
     config::{ConfigArgs, RunConfig},
     distill::Distilled,
@@ -85,6 +88,11 @@ async fn build(config: &RunConfig, args: &Args) -> anyhow::Result<()> {
     if args.out.exists() && !args.replace {
         bail!("{} exists: name another directory or add --replace", args.out.display());
     }
+    ensure!(
+        !args.out.exists() || is_corpus(&args.out),
+        "{} is no corpus, which --replace would remove: name another directory",
+        args.out.display()
+    );
     let mut distilled = args.distill.as_deref().map(Distilled::read).transpose()?;
     let sources = Sources::open(config, &args.data_dir).await?;
     let contexts = sources.contexts(config.seed)?;

@@ -13,16 +13,20 @@ fn data_dir() -> PathBuf {
 }
 
 async fn corpus(data_dir: &Path, out: &Path, sets: &[&str]) -> anyhow::Result<()> {
+    corpus_in_place(data_dir, out, sets, false).await
+}
+
+async fn corpus_in_place(
+    data_dir: &Path,
+    out: &Path,
+    sets: &[&str],
+    replace: bool,
+) -> anyhow::Result<()> {
     let sets = sets.iter().map(|set| (*set).to_owned()).collect();
     let config = ConfigArgs { config: "default".to_owned(), sets };
     let loaded = config.load()?;
-    let args = Args {
-        config,
-        data_dir: data_dir.to_owned(),
-        out: out.to_owned(),
-        distill: None,
-        replace: false,
-    };
+    let args =
+        Args { config, data_dir: data_dir.to_owned(), out: out.to_owned(), distill: None, replace };
     build(&loaded, &args).await
 }
 
@@ -219,6 +223,13 @@ async fn a_corpus_is_there_whole_or_not_at_all() {
     corpus(data.path(), &out, &[SYN10]).await.unwrap();
     let error = corpus(data.path(), &out, &[SYN10]).await.unwrap_err().to_string();
     assert!(error.contains("add --replace"), "{error}");
+    // What is no corpus is not replaced.
+    let other = temp.path().join("other");
+    fs::create_dir(&other).unwrap();
+    let replaced = corpus_in_place(data.path(), &other, &[SYN10], true).await;
+    let error = replaced.unwrap_err().to_string();
+    assert!(error.contains("is no corpus, which --replace would remove"), "{error}");
+    fs::remove_dir(&other).unwrap();
     assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
     let path = out.join("train/claims.jsonl");
     let mut text = fs::read_to_string(&path).unwrap();

@@ -134,6 +134,11 @@ impl CorpusWriter {
     }
 }
 
+/// Tells whether a path is a corpus, as far as its manifest is there.
+pub(super) fn is_corpus(path: &Path) -> bool {
+    path.join(MANIFEST).is_file()
+}
+
 /// Renames a directory to its place; what was there goes away only after that.
 fn place(whole: &Path, out: &Path, replace: bool) -> anyhow::Result<()> {
     if !(replace && out.exists()) {

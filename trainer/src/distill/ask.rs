@@ -5,7 +5,12 @@
 //! can be kept is written. The file goes on from what is in it.
 
 use std::{
-    collections::BTreeSet, fmt::Write as _, fs::OpenOptions, io::Write as _, path::PathBuf,
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs::OpenOptions,
+    io::Write as _,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -27,6 +32,9 @@ use crate::{
 /// Attempts of one request, and the pause before the second; it doubles from there.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Bound on an answer.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
@@ -52,10 +60,10 @@ pub(crate) struct DistillArgs {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Most training contexts.
-    #[arg(long, default_value_t = 500)]
-    contexts: usize,
+    #[arg(long, default_value = "500")]
+    contexts: NonZeroUsize,
     /// Most samples of a context.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     samples: u32,
     /// Temperature of the samples.
     #[arg(long, default_value_t = 0.8)]
@@ -81,14 +89,19 @@ pub(crate) fn run(args: &DistillArgs) -> anyhow::Result<()> {
     let is_http = args.url.starts_with("http://") || args.url.starts_with("https://");
     ensure!(is_http, "--url {:?} must begin with http:// or https://", args.url);
     let contexts = Contexts::open(&config, &args.data_dir)?;
-    let there = if args.out.exists() { theses(&args.out)? } else { Vec::new() };
+    let there = if args.out.exists() {
+        end_last_line(&args.out)?;
+        theses(&args.out)?
+    } else {
+        Vec::new()
+    };
     let there: BTreeSet<_> = there.into_iter().map(|t| (t.universe, t.ticker, t.as_of)).collect();
     let is_new = |context: &&ContextRef| {
         let universe = contexts.universe(context).to_owned();
         !there.contains(&(universe, context.ticker.clone(), context.as_of))
     };
     let training: Vec<&ContextRef> =
-        contexts.training().take(args.contexts).filter(is_new).collect();
+        contexts.training().take(args.contexts.get()).filter(is_new).collect();
     let style = ProgressStyle::with_template(
         "{bar:24} {pos}/{len} elapsed {elapsed} left {eta} {wide_msg}",
     )?;
@@ -122,6 +135,24 @@ pub(crate) fn run(args: &DistillArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
     anstream::println!("{counts}; they are in {}", args.out.display());
     Ok(())
+}
+
+/// Ends the last line of a file that is gone on with: one that is half written, as on a disk
+/// that was full, is dropped.
+fn end_last_line(path: &Path) -> anyhow::Result<()> {
+    let end = || -> std::io::Result<()> {
+        let text = std::fs::read(path)?;
+        if text.is_empty() || text.ends_with(b"\n") {
+            return Ok(());
+        }
+        let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        match serde_json::from_slice::<Thesis>(&text[start..]) {
+            Ok(_) => file.write_all(b"\n"),
+            Err(_) => file.set_len(start as u64),
+        }
+    };
+    end().with_context(|| format!("cannot go on with {}", path.display()))
 }
 
 /// The API of one model.
@@ -219,9 +250,16 @@ impl<'a> Client<'a> {
             let context = format!("{url} does not answer: is the server up, and --url right?");
             Failure::ForNow(anyhow!(error).context(context))
         };
-        let answer = request.send().await.map_err(away)?;
+        let mut answer = request.send().await.map_err(away)?;
         let status = answer.status();
-        let bytes = answer.bytes().await.map_err(away)?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(away)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > ANSWER_BYTES_MAX {
+                let error = anyhow!("{url} answers more than {ANSWER_BYTES_MAX} bytes");
+                return Err(Failure::ForGood(error));
+            }
+        }
         let content: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if !status.is_success() {
             let reason = content.pointer("/error/message").and_then(Value::as_str);

@@ -114,8 +114,10 @@ pub(crate) fn run(args: &EvaluateArgs) -> anyhow::Result<()> {
     };
     let path = directory.path().join(PAGE);
     page::write(&path, &config.name, &evaluation, &pairs)?;
+    // First: a terminal may be gone.
+    directory.note(KEY, json!(evaluation))?;
     report(&evaluation, &path);
-    directory.note(KEY, json!(evaluation))
+    Ok(())
 }
 
 /// None where there is one universe only: that is all.

@@ -26,7 +26,7 @@ use gradients::{
 };
 
 use crate::{
-    config::{ConfigArgs, Export, MergedType},
+    config::{ConfigArgs, Export, MergedType, THREADS_MAX},
     llama::{Llama, Rows},
 };
 
@@ -46,8 +46,8 @@ pub(crate) struct Compared {
     #[arg(long, default_value_t = 512)]
     tokens: usize,
     /// Threads; as many as cores when not given.
-    #[arg(long)]
-    threads: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(THREADS_MAX)))]
+    threads: Option<u32>,
 }
 
 /// Arguments of `r2r-trainer parity`.
@@ -148,9 +148,15 @@ fn merge_within(export: &Export, compared: &Compared, out: &Path) -> anyhow::Res
     ensure!(!out.exists(), "{} exists: name another file, or remove it", out.display());
     let text = Text::read(compared)?;
     let adapter = AdapterFile::read(&compared.adapter)?;
-    let candidate = out.with_extension("candidate.gguf");
-    let _cleanup = RemoveOnDrop(&candidate);
+    let place = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let candidate = tempfile::Builder::new()
+        .prefix(".merged-")
+        .suffix(".gguf")
+        .tempfile_in(place.unwrap_or(Path::new(".")));
+    let candidate =
+        candidate.with_context(|| format!("cannot write {}", out.display()))?.into_temp_path();
     let report = merge(&compared.base, &adapter, &candidate, kind(export.merged_type)?)?;
+    ensure!(report.merged > 0, "{} has no matrix to merge", compared.adapter.display());
     let live = text.live_adapter(&compared.base)?;
     let merged = Llama::load(&candidate)?.evaluate(None, &text.tokens, text.threads)?;
     let kl = live.mean_kl(&merged);
@@ -171,7 +177,7 @@ fn merge_within(export: &Export, compared: &Compared, out: &Path) -> anyhow::Res
         after / before,
         export.perplexity_ratio_max
     );
-    fs::rename(&candidate, out).with_context(|| out.display().to_string())
+    candidate.persist(out).with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// The text of a comparison in the tokens of the base.
@@ -188,7 +194,7 @@ impl<'a> Text<'a> {
             .with_context(|| format!("{} cannot be read", path.display()))?;
         let tokens = Llama::load(&compared.base)?.tokens(&text, compared.tokens)?;
         let cores = available_parallelism().map_or(1, usize::from);
-        Ok(Self { compared, tokens, threads: compared.threads.unwrap_or(cores) })
+        Ok(Self { compared, tokens, threads: compared.threads.map_or(cores, |n| n as usize) })
     }
 
     /// How far llama.cpp and the trainer are apart over a file of the base.
@@ -295,16 +301,6 @@ fn mean(numbers: impl Iterator<Item = f64>) -> f64 {
 
 fn perplexity(log_probs: &[f32]) -> f64 {
     (-mean(log_probs.iter().map(|&log_prob| f64::from(log_prob)))).exp()
-}
-
-/// Removes a candidate that was not renamed.
-struct RemoveOnDrop<'a>(&'a Path);
-
-impl Drop for RemoveOnDrop<'_> {
-    fn drop(&mut self) {
-        // After a rename there is nothing to remove.
-        let _ = fs::remove_file(self.0);
-    }
 }
 
 #[cfg(test)]

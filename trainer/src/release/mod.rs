@@ -263,6 +263,8 @@ fn write(directory: &Path, files: &[(PathBuf, Vec<u8>)], replace: bool) -> anyho
     for (path, bytes) in files {
         write_atomically(path, bytes)
             .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    for (path, _) in files {
         anstream::println!("{}", path.display());
     }
     Ok(())

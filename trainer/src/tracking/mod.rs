@@ -12,6 +12,7 @@ mod terminal;
 use std::{
     borrow::Cow,
     collections::BTreeMap,
+    io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -106,7 +107,8 @@ impl Tracker {
         if self.bar.is_hidden() && now.duration_since(self.told) >= TELL_EVERY {
             self.told = now;
             let total = self.bar.length().unwrap_or_default();
-            anstream::eprintln!("step {step} of {total}: {line}");
+            // Where it cannot be written nothing is lost.
+            let _ = writeln!(anstream::stderr(), "step {step} of {total}: {line}");
         }
         self.bar.set_message(line);
         self.records.push(record);
@@ -131,12 +133,14 @@ impl Tracker {
     pub(crate) fn finish(self, outcome: Outcome) -> anyhow::Result<()> {
         self.bar.finish_and_clear();
         curves::write(&self.dir, &self.records)?;
-        anstream::eprint!("{}", terminal::summary(&self.records));
+        let mut err = anstream::stderr();
+        let _ = write!(err, "{}", terminal::summary(&self.records));
         if let Some(shipper) = self.shipper {
             let unsent = shipper.finish(outcome, self.clock.now().timestamp_millis());
             if let Some(reason) = unsent {
                 let dir = self.dir.display();
-                anstream::eprintln!(
+                let _ = writeln!(
+                    err,
                     "MLflow has not got all of this run ({reason}); send it with `r2r-trainer \
                      mlflow-push {dir}`"
                 );
@@ -157,7 +161,6 @@ pub(crate) struct CurvesArgs {
 pub(crate) fn draw_curves(args: &CurvesArgs) -> anyhow::Result<()> {
     let records = log::read(&args.run.join(LOG))?;
     let files = curves::write(&args.run, &records)?;
-    use std::io::Write as _;
     let mut out = anstream::stdout();
     write!(out, "{}", terminal::summary(&records))?;
     for file in files {
@@ -192,7 +195,6 @@ pub(crate) fn push(args: &PushArgs) -> anyhow::Result<()> {
     let sent = mlflow::send_all(&url, &run, &records, times.max().unwrap_or(now));
     bar.finish_and_clear();
     let id = sent.with_context(|| format!("cannot send {} to {url}", args.run.display()))?;
-    use std::io::Write as _;
     writeln!(anstream::stdout(), "{} records are in run {id} at {url}", records.len())?;
     Ok(())
 }

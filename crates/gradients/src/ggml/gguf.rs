@@ -283,9 +283,15 @@ impl GgufWriter {
         let c_path = c_string(temporary.as_os_str().as_bytes());
         // SAFETY: the file is alive, its data in `self`, the path null-terminated.
         let is_written = unsafe { sys::gguf_write_to_file(self.raw, c_path.as_ptr(), false) };
+        // SAFETY: the file is alive.
+        let (header, alignment) =
+            unsafe { (sys::gguf_get_meta_size(self.raw), sys::gguf_get_alignment(self.raw)) };
+        let tensors = self.data.iter().map(|bytes| bytes.len().next_multiple_of(alignment));
+        let expected = header + tensors.sum::<usize>();
         let finish = || {
-            if !is_written {
-                return Err(io::Error::other("ggml could not write the file"));
+            // ggml does not see that a disk is full when it closes the file.
+            if !is_written || fs::metadata(&temporary)?.len() != expected as u64 {
+                return Err(io::Error::other("the file was not written whole: is the disk full?"));
             }
             File::open(&temporary)?.sync_all()?;
             fs::rename(&temporary, path)?;

@@ -209,7 +209,9 @@ impl ModelManifest {
 
     fn check(&self) -> Result<(), String> {
         let slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
-        if self.name.is_empty() || !self.name.chars().all(slug) {
+        if !self.name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !self.name.chars().all(slug)
+        {
             return Err(format!(
                 "name: {:?} is not lower case, digits, dots and dashes",
                 self.name
