@@ -410,7 +410,7 @@ impl DecisionConfig {
     /// Scores one decision.
     #[must_use]
     pub fn score(&self, predicted: Predicted, realised: Realised) -> DecisionScore {
-        let (said, was) = (predicted.label.direction(), realised.label.direction());
+        let (said, was) = (direction(predicted.label), direction(realised.label));
         let accuracy = match (said, was) {
             (0, 0) => self.both_hold,
             (0, _) | (_, 0) => 0.0,
@@ -427,6 +427,15 @@ impl DecisionConfig {
         let magnitude = realised.z.abs().min(self.z_full) / self.z_full;
         let score = accuracy * magnitude - cost - smoothness;
         DecisionScore { score, accuracy, magnitude, cost, smoothness }
+    }
+}
+
+/// The direction a label bets on.
+const fn direction(label: Label) -> i8 {
+    match label {
+        Label::SSell | Label::Sell => -1,
+        Label::Hold => 0,
+        Label::Buy | Label::SBuy => 1,
     }
 }
 

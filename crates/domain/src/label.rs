@@ -42,16 +42,6 @@ impl Label {
     pub const fn index(self) -> usize {
         self as usize
     }
-
-    /// Returns the direction the label bets on: 1, -1, or 0 for `Hold`.
-    #[must_use]
-    pub const fn direction(self) -> i8 {
-        match self {
-            Self::SSell | Self::Sell => -1,
-            Self::Hold => 0,
-            Self::Buy | Self::SBuy => 1,
-        }
-    }
 }
 
 impl fmt::Display for Label {

@@ -121,7 +121,7 @@ impl Teacher {
             salience.map_or(0.0, |(salience, item)| salience.score(read, item, is_directed));
         let jitter = JITTER * self.draw(read, choice, "salience") as f64 / u64::MAX as f64;
         let speaks_for_label = match (self.order, label) {
-            (TeacherOrder::DecisionFirst, Some(label)) => label.direction() == way_of(choice),
+            (TeacherOrder::DecisionFirst, Some(label)) => way(label) == way_of(choice),
             _ => false,
         };
         unusual + jitter + if speaks_for_label { FOR_LABEL } else { 0.0 }
@@ -167,6 +167,15 @@ pub(crate) fn draw(key: &str) -> u64 {
 /// The kind of fact a choice is, as its rule names it.
 fn kind(choice: &Choice) -> Option<&str> {
     choice.rule.as_deref().and_then(|rule| rule.rsplit_once('_')).map(|(kind, _)| kind)
+}
+
+/// The direction a label bets on: -1, 0 or 1.
+fn way(label: Label) -> i8 {
+    match label {
+        Label::SSell | Label::Sell => -1,
+        Label::Hold => 0,
+        Label::Buy | Label::SBuy => 1,
+    }
 }
 
 /// The direction a claim on a choice asserts.

@@ -15,6 +15,17 @@ pub struct Decision {
     pub probs: Option<LabelProbs>,
 }
 
+/// Returns the side a class takes: 1 long for `Buy` and `SBuy`, -1 short for `Sell` and
+/// `SSell`, 0 for `Hold`.
+#[must_use]
+pub const fn position_of(label: Label) -> i8 {
+    match label {
+        Label::SSell | Label::Sell => -1,
+        Label::Hold => 0,
+        Label::Buy | Label::SBuy => 1,
+    }
+}
+
 /// Writes the weights of recommendations: each name of the universe has the same share of
 /// the capital, which is long, short or stays in cash.
 fn weigh(sides: impl Iterator<Item = i8>, names: usize, weights: &mut [f64]) {
@@ -52,7 +63,7 @@ impl Strategy for FollowDecisions {
         let listed = listed.count();
         self.coverage.asked += listed;
         self.coverage.found += found;
-        let side = |decision: &Option<&Decision>| decision.map_or(0, |d| d.label.direction());
+        let side = |decision: &Option<&Decision>| decision.map_or(0, |d| position_of(d.label));
         weigh(followed.iter().map(side), listed, weights);
         Choice::Rebalance
     }
@@ -106,7 +117,7 @@ impl Strategy for ClassPrior {
 
     fn decide(&mut self, frame: &Frame<'_>, weights: &mut [f64]) -> Choice {
         let probs = self.probs(frame).and_then(|probs| LabelProbs::new(probs).ok());
-        let side = probs.map_or(0, |probs| probs.argmax().direction());
+        let side = probs.map_or(0, |probs| position_of(probs.argmax()));
         let is_listed = |name| frame.is_listed(name);
         let sides = (0..frame.width()).map(|name| if is_listed(name) { side } else { 0 });
         let listed = (0..frame.width()).filter(|name| is_listed(*name)).count();
