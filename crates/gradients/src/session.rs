@@ -1,18 +1,13 @@
 //! A run of training: gradients, the optimizer, and checkpoints from which it goes on
 //! as if it had never stopped.
 
-use std::{
-    collections::HashMap,
-    fs::{self, File},
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{collections::HashMap, fs, io, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{
-    AdamW, AdamWConfig, Batch, Engine, EngineError, Outcome, StepReport,
-    ggml::{Kind, sync_directory},
+    AdamW, AdamWConfig, Batch, Engine, EngineError, Outcome, StepReport, file::write_atomically,
+    ggml::Kind,
 };
 
 /// The one key of the metadata: the file has the same bytes whatever order a map has.
@@ -129,24 +124,4 @@ impl Session {
         self.optimizer = optimizer;
         Ok(state)
     }
-}
-
-/// Writes a file, whole or not at all, also where the power goes. What a process that was
-/// killed had half written ends in `.tmp-` and the process's number.
-///
-/// # Errors
-/// Fails when it cannot be written.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        sync_directory(path)
-    };
-    write().inspect_err(|_| {
-        // Failing to remove it changes nothing but the space it takes.
-        let _ = fs::remove_file(&temporary);
-    })
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use domain::Digest;
-use gradients::write_atomically;
+use gradients::{directory_of, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -65,10 +65,7 @@ pub(crate) struct CorpusWriter {
 impl CorpusWriter {
     /// Begins a directory beside `out`.
     pub(crate) fn new(out: &Path) -> anyhow::Result<Self> {
-        let parent = match out.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = directory_of(out);
         fs::create_dir_all(parent)
             .with_context(|| format!("cannot create {}", parent.display()))?;
         let temp = tempfile::Builder::new()

@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use gradients::{
-    AdapterFile, Batch, Engine, EngineConfig, Matrix, Model, Weights,
+    AdapterFile, Batch, Engine, EngineConfig, Matrix, Model, Weights, directory_of,
     ggml::{Device, DeviceKind, HOOK_TOKENS, Kind, llama_opt},
     merge, widen,
 };
@@ -109,8 +109,7 @@ pub(crate) fn run_parity(args: &ParityArgs) -> anyhow::Result<()> {
     let text = Text::read(compared)?;
     anstream::println!("as the file is: {}", text.difference(&compared.base)?);
     // Beside the adapter: it may be larger than what temporary directories hold.
-    let place = compared.adapter.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let place = tempfile::tempdir_in(place.unwrap_or(Path::new(".")))
+    let place = tempfile::tempdir_in(directory_of(&compared.adapter))
         .context("cannot make a directory beside the adapter")?;
     let wide = place.path().join("wide.gguf");
     widen(&compared.base, &wide)?;
@@ -148,11 +147,8 @@ fn merge_within(export: &Export, compared: &Compared, out: &Path) -> anyhow::Res
     ensure!(!out.exists(), "{} exists: name another file, or remove it", out.display());
     let text = Text::read(compared)?;
     let adapter = AdapterFile::read(&compared.adapter)?;
-    let place = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let candidate = tempfile::Builder::new()
-        .prefix(".merged-")
-        .suffix(".gguf")
-        .tempfile_in(place.unwrap_or(Path::new(".")));
+    let candidate =
+        tempfile::Builder::new().prefix(".merged-").suffix(".gguf").tempfile_in(directory_of(out));
     let candidate =
         candidate.with_context(|| format!("cannot write {}", out.display()))?.into_temp_path();
     let report = merge(&compared.base, &adapter, &candidate, kind(export.merged_type)?)?;

@@ -12,7 +12,7 @@ use std::{
 use llama_cpp_sys_2 as sys;
 
 use super::{Kind, device::text};
-use crate::EngineError;
+use crate::{EngineError, file::replace};
 
 /// A tensor of a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -279,39 +279,27 @@ impl GgufWriter {
     /// # Errors
     /// Fails when the file cannot be written.
     pub fn write(self, path: &Path) -> Result<(), EngineError> {
-        let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-        let c_path = c_string(temporary.as_os_str().as_bytes());
-        // SAFETY: the file is alive, its data in `self`, the path null-terminated.
-        let is_written = unsafe { sys::gguf_write_to_file(self.raw, c_path.as_ptr(), false) };
+        let write = |temporary: &Path| {
+            let c_path = c_string(temporary.as_os_str().as_bytes());
+            // SAFETY: the file is alive, its data in `self`, the path null-terminated.
+            let is_written = unsafe { sys::gguf_write_to_file(self.raw, c_path.as_ptr(), false) };
+            // ggml does not see that a disk is full when it closes the file.
+            if !is_written || fs::metadata(temporary)?.len() != self.len() as u64 {
+                return Err(io::Error::other("the file was not written whole: is the disk full?"));
+            }
+            Ok(())
+        };
+        replace(path, write).map_err(EngineError::io(path))
+    }
+
+    /// Returns the bytes of the file.
+    fn len(&self) -> usize {
         // SAFETY: the file is alive.
         let (header, alignment) =
             unsafe { (sys::gguf_get_meta_size(self.raw), sys::gguf_get_alignment(self.raw)) };
         let tensors = self.data.iter().map(|bytes| bytes.len().next_multiple_of(alignment));
-        let expected = header + tensors.sum::<usize>();
-        let finish = || {
-            // ggml does not see that a disk is full when it closes the file.
-            if !is_written || fs::metadata(&temporary)?.len() != expected as u64 {
-                return Err(io::Error::other("the file was not written whole: is the disk full?"));
-            }
-            File::open(&temporary)?.sync_all()?;
-            fs::rename(&temporary, path)?;
-            sync_directory(path)
-        };
-        finish().map_err(|error| {
-            // The next attempt overwrites it; failing to remove it changes nothing.
-            let _ = fs::remove_file(&temporary);
-            EngineError::io(path)(error)
-        })
+        header + tensors.sum::<usize>()
     }
-}
-
-/// Syncs the directory of a file, so that its new name survives a power loss.
-pub fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
 }
 
 impl Drop for GgufWriter {

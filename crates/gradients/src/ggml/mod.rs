@@ -19,7 +19,7 @@ mod memory;
 mod transpose;
 
 pub use device::{Backend, Device, DeviceKind};
-pub use gguf::{GgufFile, GgufWriter, TensorInfo, sync_directory};
+pub use gguf::{GgufFile, GgufWriter, TensorInfo};
 pub use graph::{Graph, Rope, Scratch};
 pub use kind::Kind;
 pub use llama_opt::{HOOK_TOKENS, HookPass, llama_opt};
